@@ -1,0 +1,16 @@
+"""Variational autoencoders from incomplete data: models, objectives, samplers, training, evaluation.
+
+Floors from the ground up; a module imports only from floors below its own:
+
+1. `distributions`, `networks`, `missingness`, `records`
+2. `models`, `datasets`, `reference`
+3. `objectives`, `samplers`, `figures`, `tables`
+4. `methods`
+5. `training`
+6. `evaluation`
+7. `experiments`
+8. `__main__` (the command line)
+
+The reference throughout is Simkus & Gutmann (2024), "Improving Variational Autoencoder Estimation from Incomplete
+Data with Mixture Variational Families", TMLR; equation and section numbers in docstrings are theirs.
+"""

@@ -1,0 +1,177 @@
+"""Distributions of latents and features: diagonal Gaussian, Bernoulli pixels, mixture of diagonal Gaussians.
+
+Samples carry their own axes in front: S draws from a distribution over [B, L] have shape [S, B, L], so that data
+rows [B, D] broadcast against everything decoded from them. Each posterior offers `log_prob`, `rsample`,
+`rsample_stratified` and `detach`; a Gaussian is a mixture with one component, and behaves like one.
+"""
+
+import math
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from .shapes import Bool, Float, Int, Tensor
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def _normal(loc: Tensor, samples: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Standard normal noise [*samples, *loc.shape]."""
+    return torch.randn(*samples, *loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
+
+
+class DiagonalGaussian:
+    """N(loc, diag(scale^2)) over the last axis: a posterior of latents [..., B, L] or a likelihood [..., B, D]."""
+
+    def __init__(self, loc: Float[Tensor, "..."], scale: Float[Tensor, "..."]):
+        self.loc, self.scale = loc, scale
+
+    @property
+    def log_weights(self) -> Float[Tensor, "B 1"]:
+        """Of the single component: zeros."""
+        return self.loc.new_zeros(*self.loc.shape[:-1], 1)
+
+    def detach(self) -> "DiagonalGaussian":
+        """The twin with the same values and no gradient."""
+        return DiagonalGaussian(self.loc.detach(), self.scale.detach())
+
+    def select(self, index: Int[Tensor, "S B"]) -> "DiagonalGaussian":
+        """Of distributions [P, B, D]: number index[s, b] of the first axis for row b, [S, B, D]."""
+        return DiagonalGaussian(_gather(self.loc, index), _gather(self.scale, index))
+
+    def log_prob_per_feature(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        # log N(x; mu, sigma^2) = -u^2/2 - log sigma - log(2 pi)/2,  u = (x - mu) / sigma
+        return -0.5 * ((x - self.loc) / self.scale).square() - self.scale.log() - _HALF_LOG_2PI
+
+    def log_prob(self, x: Float[Tensor, "..."], m: Bool[Tensor, "B D"] | None = None) -> Float[Tensor, "..."]:
+        """Log-density summed over the last axis; with a mask, over its observed features only.
+
+        `x` must be finite at missing positions too (fill with zeros): 0 times NaN is NaN.
+        """
+        return _sum_observed(self.log_prob_per_feature(x), m)
+
+    def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "..."]:
+        return (self.loc + self.scale * _normal(self.loc, (), generator)).detach()
+
+    def rsample(self, samples: int, generator: torch.Generator | None = None) -> Float[Tensor, "S ..."]:
+        """Reparametrised draws z = loc + scale * noise, [S, ..., L]."""
+        return self.loc + self.scale * _normal(self.loc, (samples,), generator)
+
+    def rsample_stratified(self, samples: int, generator: torch.Generator | None = None) -> Float[Tensor, "S 1 ..."]:
+        """The same draws with an axis for the single component, [S, 1, ..., L]."""
+        return self.rsample(samples, generator).unsqueeze(1)
+
+
+class Bernoulli:
+    """Independent pixels in {-1, +1} with logits [..., B, D]; a zero marks "no value" and is finite, never certain."""
+
+    def __init__(self, logits: Float[Tensor, "..."]):
+        self.logits = logits
+
+    def select(self, index: Int[Tensor, "S B"]) -> "Bernoulli":
+        """Of distributions [P, B, D]: number index[s, b] of the first axis for row b, [S, B, D]."""
+        return Bernoulli(_gather(self.logits, index))
+
+    def log_prob_per_feature(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        # log p(x) = log sigmoid(x * logit) for x = +1, -1
+        return torch.nn.functional.logsigmoid(x * self.logits)
+
+    def log_prob(self, x: Float[Tensor, "..."], m: Bool[Tensor, "B D"] | None = None) -> Float[Tensor, "..."]:
+        return _sum_observed(self.log_prob_per_feature(x), m)
+
+    def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "..."]:
+        uniform = torch.rand(
+            self.logits.shape, generator=generator, dtype=self.logits.dtype, device=self.logits.device
+        )
+        return torch.where(uniform < torch.sigmoid(self.logits.detach()), 1.0, -1.0).to(self.logits.dtype)
+
+
+class MixtureOfGaussians:
+    """sum_k w_k N(loc_k, diag(scale_k^2)), w = softmax(logits): K components over latents of B rows."""
+
+    def __init__(
+        self, logits: Float[Tensor, "B K"], loc: Float[Tensor, "B K L"], scale: Float[Tensor, "B K L"]
+    ):
+        self.logits, self.loc, self.scale = logits, loc, scale
+        self.log_weights: Tensor = logits.log_softmax(-1)
+
+    def detach(self) -> "MixtureOfGaussians":
+        """The twin with the same values and no gradient: what stands inside log q under sticking-the-landing."""
+        return MixtureOfGaussians(self.logits.detach(), self.loc.detach(), self.scale.detach())
+
+    def log_prob(self, z: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B"]:
+        """Density of the whole mixture: every draw under every component."""
+        # log q(z) = logsumexp_k [ log w_k + log q^k(z) ]
+        u = (z.unsqueeze(-2) - self.loc) / self.scale  # [*S, B, K, L]
+        constant = self.log_weights - (self.scale.log() + _HALF_LOG_2PI).sum(-1)  # [B, K]
+        return torch.logsumexp(constant - 0.5 * u.square().sum(-1), -1)
+
+    def rsample_stratified(self, samples: int, generator: torch.Generator | None = None) -> Float[Tensor, "S K B L"]:
+        """`samples` draws from each component by the ordinary reparametrisation (section 4.1)."""
+        loc, scale = self.loc.transpose(0, 1), self.scale.transpose(0, 1)  # [K, B, L]
+        return loc + scale * _normal(loc, (samples,), generator)
+
+    def rsample(self, samples: int, generator: torch.Generator | None = None) -> Float[Tensor, "S B L"]:
+        """Ancestral draws: a component, then a latent; differentiable by implicit reparametrisation (section 4.1)."""
+        with torch.no_grad():
+            # Noise first: with K = 1 the same generator then gives the same draws as the single Gaussian.
+            noise = _normal(self.loc[:, 0], (samples,), generator)
+            k = torch.multinomial(self.log_weights.exp(), samples, replacement=True, generator=generator)  # [B, S]
+            k = k.T.unsqueeze(-1).unsqueeze(-1).expand(*noise.shape[:2], 1, noise.shape[-1])  # [S, B, 1, L]
+            loc, scale = (p.expand(samples, *p.shape).gather(2, k).squeeze(2) for p in (self.loc, self.scale))
+            z = loc + scale * noise
+        return ImplicitReparametrisation.apply(z, self.logits, self.loc, self.scale)
+
+
+class ImplicitReparametrisation(torch.autograd.Function):
+    """Gradient of mixture draws with respect to the mixture's parameters (Figurnov et al. 2018; section 4.1).
+
+    With S_d(z, phi) the distribution function of z_d given z_1..z_{d-1} under the mixture, S(z, phi) is uniform, so
+    dz/dphi = -(dS/dz)^{-1} dS/dphi. dS/dz is lower triangular with the conditional densities f_d on its diagonal; rows
+    are divided by f_d, so that only responsibilities and never ratios of underflowed numbers appear. Only first
+    derivatives exist.
+    """
+
+    @staticmethod
+    def forward(z, logits, loc, scale):
+        return z.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        z, logits, loc, scale = ctx.saved_tensors
+        u = (z.unsqueeze(-2) - loc) / scale  # [S, B, K, L], k before d throughout
+        log_n = -0.5 * u.square() - scale.log() - _HALF_LOG_2PI
+        # rho^(d): weights given the dimensions before d, by an exclusive cumulative sum
+        before = torch.nn.functional.pad(log_n[..., :-1], (1, 0)).cumsum(-1)
+        log_rho = (logits.unsqueeze(-1) + before).log_softmax(-2)
+        log_f = torch.logsumexp(log_rho + log_n, -2, keepdim=True)  # conditional density of z_d
+        after = (log_rho + log_n - log_f).exp()  # rho^(d+1): responsibilities that include z_d
+        cdf = 0.5 * torch.erfc(u * -math.sqrt(0.5))
+        mean_cdf = (log_rho.exp() * cdf).sum(-2, keepdim=True)
+        c = (log_rho - log_f).exp() * (cdf - mean_cdf)  # rho^(d)_k (Phi_kd - F_d) / f_d
+
+        # Row d of (dS/dz) / f_d: one on the diagonal, -sum_k c_kd u_kj / sigma_kj for j < d. Solve J^T v = grad.
+        u_over_scale = u / scale
+        jacobian_t = -(u_over_scale.mT @ c)  # [S, B, j, d]; only its upper triangle j < d is read
+        v = torch.linalg.solve_triangular(jacobian_t, grad.unsqueeze(-1), upper=True, unitriangular=True)
+        v = v.mT  # [S, B, 1, L]
+        weight_shift = v * c
+        # sum over the dimensions after j, exclusive
+        later = torch.nn.functional.pad(weight_shift[..., 1:], (0, 1)).flip(-1).cumsum(-1).flip(-1)
+        grad_loc = v * after - later * u_over_scale
+        grad_scale = v * after * u - later * (u.square() - 1) / scale
+        return None, -weight_shift.sum(-1).sum(0), grad_loc.sum(0), grad_scale.sum(0)
+
+
+def _sum_observed(per_feature: Tensor, m: Tensor | None) -> Tensor:
+    # log p(x_obs | z) = sum_d m_d log p(x_d | z): missing factors are dropped, which marginalises them exactly
+    return per_feature.sum(-1) if m is None else (per_feature * m).sum(-1)
+
+
+def _gather(values: Tensor, index: Tensor) -> Tensor:
+    return values.gather(0, index.unsqueeze(-1).expand(*index.shape, values.shape[-1]))

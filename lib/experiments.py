@@ -1,0 +1,230 @@
+"""The paper's experiments as defaults and three scales; a finished run is looked up before it is trained again."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from . import datasets, evaluation, methods, missingness, models, records, training
+from .methods import Method
+from .records import Record
+
+SEEDS = (20220118, 2022011811, 2022011822, 2022011833, 2022011844)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of an experiment is run.
+
+    Attributes:
+        epochs, budgets, seeds: of the grid.
+        train_rows: rows of the training set that are used; 0 = all.
+        grid: points per latent axis of the log-likelihood's integral.
+        evaluate_every: epochs between evaluations during training.
+    """
+
+    epochs: int
+    budgets: tuple[int, ...]
+    seeds: tuple[int, ...]
+    train_rows: int = 0
+    grid: int = 500
+    evaluate_every: int = 50
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment of the paper: data, missingness, networks and training, and its scales."""
+
+    name: str
+    title: str
+    dataset: str
+    missing: float
+    latent_dim: int
+    methods: tuple[str, ...]
+    settings: training.Settings
+    scales: dict[str, Scale]
+
+    def make_model(self, method: Method, budget: int, features: int) -> models.VAE:
+        """The paper's networks; a floor under the encoder's scales where draws are differentiated implicitly."""
+        return models.mlp_vae(
+            features,
+            self.latent_dim,
+            family=method.family,
+            components=method.components(budget),
+            encoder_input=method.encoder_input,
+            encoder_floor=1e-5 if method.ancestral_mixture else 0.0,
+        )
+
+
+EXPERIMENTS = {
+    "mog": Experiment(
+        name="mog",
+        title="Mixture of Gaussians with a 2-D latent (section 6.1, Fig. 2)",
+        dataset="mog",
+        missing=0.5,
+        latent_dim=2,
+        methods=methods.FIGURE2,
+        settings=training.Settings(budget=5, epochs=500),  # batch 64, rate 1e-3 constant, clip norm 10
+        scales={
+            "smoke": Scale(epochs=2, budgets=(5,), seeds=SEEDS[:2], train_rows=1280, grid=100),
+            # 8 % of the paper's epochs, three of its five seeds, two of its three budgets: 2.7 hours of one core
+            "laptop": Scale(epochs=40, budgets=(5, 15), seeds=SEEDS[:3], evaluate_every=20),
+            "paper": Scale(epochs=500, budgets=(5, 15, 25), seeds=SEEDS),
+        },
+    ),
+}
+
+SCALES = records.SCALES
+
+
+def named(kind: str, name: str, known) -> str:
+    """The name itself if it is known; ValueError with the known ones and the nearest otherwise."""
+    if name in known:
+        return name
+    near = difflib.get_close_matches(str(name), known, 1, 0.4)
+    raise ValueError(f"unknown {kind} {name!r}.{f' Did you mean {near[0]}?' if near else ''} Known: {', '.join(known)}.")
+
+
+def run(
+    experiment: str,
+    *,
+    method: str,
+    budget: int,
+    seeds: Sequence[int] | None = None,
+    scale: str = "laptop",
+    epochs: int | None = None,
+    data: str = "auto",
+    fresh: bool = False,
+    time_limit: float | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+    results: Path | str | None = None,
+) -> list[Record]:
+    """Records of one method and budget, one per seed; what has none yet is trained, evaluated and recorded.
+
+    Args:
+        seeds, epochs: the scale's unless given.
+        data: "authors", "embedded", or "auto" (the authors' if MISSVAE_DATA is set).
+        fresh: train again even where a record or a checkpoint exists.
+        time_limit: seconds of training; a run cut short leaves a checkpoint and no record (its seed is then absent
+            from what is returned), and the same call resumes it.
+        results: folder of the records, instead of `records.results_folder()`.
+
+    Raises:
+        ValueError: unknown names, settings out of range. RecordError: damaged record, unwritable folder (before any
+        training). DataError: data that cannot be had or trusted.
+    """
+    plan = EXPERIMENTS[named("experiment", experiment, EXPERIMENTS)]
+    how = plan.scales[named("scale", scale, plan.scales)]
+    chosen = methods.get(method)
+    settings = replace(plan.settings, budget=budget, epochs=how.epochs if epochs is None else epochs)
+    seeds = how.seeds if seeds is None else tuple(dict.fromkeys(seeds))
+    if bad := [seed for seed in seeds if seed < 0]:
+        raise ValueError(f"seeds are whole numbers from 0 on, not {bad[0]}.")
+    folder = Path(results or records.results_folder())
+    content = datasets.load(plan.dataset, data)
+    missing = 0.0 if method == "VAE" else plan.missing
+
+    def request(seed: int) -> dict:
+        return {
+            "experiment": experiment, "scale": scale, "method": method, "budget": budget, "seed": seed,
+            "epochs": settings.epochs, "data_source": content.source, "missing": missing,
+            "train_rows": how.train_rows, "grid": how.grid,
+        }  # fmt: skip
+
+    found = {} if fresh else {seed: record for seed in seeds if (record := records.find(request(seed), folder))}
+    todo = [seed for seed in seeds if seed not in found]
+    if todo:
+        records.check_writable(folder)
+        splits = {seed: _splits(content, missing, seed, how.train_rows) for seed in todo}
+
+        def checkpoint(seed: int) -> Path:
+            name = f"{experiment}-{scale}-{method}-{budget}-{seed}-{settings.epochs}-{content.source}.pt"
+            return folder / ".checkpoints" / name
+
+        def evaluate(model: models.VAE, seed: int) -> dict[str, float]:
+            test = splits[seed][1]
+            values = evaluation.grid_log_likelihood(model, test.x.to(device), points=how.grid)
+            return {"test_log_likelihood": float(values.mean())}
+
+        def keep(result: training.Result) -> None:
+            if result.status == "stopped":
+                return
+            metrics = _metrics(result, splits[result.seed][1], how.grid, device)
+            facts = _provenance(result, content, device)
+            status, message = result.status, result.message
+            found[result.seed] = Record(request(result.seed), status, metrics, result.history, facts, message)
+            records.write(found[result.seed], folder)
+            checkpoint(result.seed).unlink(missing_ok=True)
+
+        for seed in todo if fresh else ():
+            checkpoint(seed).unlink(missing_ok=True)
+        training.train(
+            chosen,
+            lambda: plan.make_model(chosen, budget, content.train.shape[1]),
+            lambda seed: splits[seed][0],
+            todo,
+            settings,
+            evaluate=evaluate,
+            evaluate_every=how.evaluate_every,
+            on_result=keep,
+            checkpoint=checkpoint,
+            time_limit=time_limit,
+            device=device,
+            progress=progress,
+        )
+    return [found[seed] for seed in seeds if seed in found]
+
+
+def live(method: str = "MissSVAE", budget: int = 5, seed: int = SEEDS[0], epochs: int = 3) -> training.Result:
+    """A training of seconds for a reader to watch: 2560 rows of the embedded data, no record, no checkpoint."""
+    plan = EXPERIMENTS["mog"]
+    chosen, content = methods.get(method), datasets.load(plan.dataset, "embedded")
+    missing = 0.0 if method == "VAE" else plan.missing
+    split, _ = _splits(content, missing, seed, 2560)
+    settings = replace(plan.settings, budget=budget, epochs=epochs)
+
+    def make_model() -> models.VAE:
+        return plan.make_model(chosen, budget, content.train.shape[1])
+
+    return training.train(chosen, make_model, lambda _: split, [seed], settings)[0]
+
+
+def _splits(content: datasets.DataSet, missing: float, seed: int, rows: int):
+    """What a seed trains on, and its test rows with their masks."""
+    masked = missingness.mask_splits(content.train, content.val, content.test, fraction=missing, seed=seed)
+    train, val, test = masked
+    if rows:
+        train = missingness.Masked(train.x[:rows], train.m[:rows])
+    return training.Split(*train, *val), test
+
+
+def _metrics(result: training.Result, test: missingness.Masked, grid: int, device: str) -> dict:
+    """Log-likelihood of the complete test rows and of their observed parts, nats per row, with standard errors."""
+    names = ("test_log_likelihood", "test_log_likelihood_observed")
+    if result.status != "finished":
+        return {name + suffix: None for name in names for suffix in ("", "_se")} | {"test_rows": len(test.x)}
+    x = torch.cat([test.x, test.x]).to(device)
+    m = torch.cat([torch.ones_like(test.m), test.m]).to(device)
+    values = evaluation.grid_log_likelihood(result.model, x, m, points=grid).chunk(2)
+    metrics = {"test_rows": len(test.x)}
+    for name, value in zip(names, values, strict=True):
+        metrics[name], metrics[name + "_se"] = evaluation.mean_and_error(value)
+    return metrics
+
+
+def _provenance(result: training.Result, content: datasets.DataSet, device: str) -> dict:
+    seconds = round(result.seconds, 3)
+    return records.provenance(
+        device=torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        threads=torch.get_num_threads() if device == "cpu" else None,
+        minutes=round(seconds / 60, 3),
+        train_seconds=seconds,
+        steps=result.step,
+        steps_per_second=round(result.step / max(seconds, 1e-9), 3),
+        data_checksum=content.checksum,
+    )
+
+

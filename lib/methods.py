@@ -1,0 +1,106 @@
+"""The methods of Table 1 as data: which family, which sampling, which objective trains which half of the VAE."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from . import objectives
+from .models import VAE, EncoderInput, Family
+from .shapes import Bool, Float, Tensor
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to fit a VAE to incomplete rows.
+
+    Attributes:
+        theta, phi: objective (name in `lib.objectives`) of the decoder and of the encoder.
+        family: of the encoder's posterior.
+        sampling: "reparametrised" (one Gaussian), "ancestral" (implicit reparametrisation) or "stratified".
+        imputes: the encoder reads completed rows, K imputations of each.
+        proposed: by Simkus & Gutmann (2024); otherwise a baseline or a control.
+    """
+
+    name: str
+    theta: str
+    phi: str
+    family: Family = "gaussian"
+    sampling: Literal["reparametrised", "ancestral", "stratified"] = "reparametrised"
+    imputes: bool = False
+    proposed: bool = False
+
+    @property
+    def encoder_input(self) -> EncoderInput:
+        return "completed" if self.imputes or self.name == "VAE" else "masked"
+
+    @property
+    def ancestral_mixture(self) -> bool:
+        """Whether draws are differentiated implicitly, which wants a floor under the scales."""
+        return self.sampling == "ancestral"
+
+    def components(self, budget: int) -> int:
+        """K of the posterior at a budget of `budget` decoder evaluations per row and step (Table 3)."""
+        return budget if self.family == "mixture" else 1
+
+    def samples(self, budget: int) -> int:
+        """Draws per distribution: the budget, or one where it already went into components or imputations."""
+        return 1 if self.sampling == "stratified" or self.imputes else budget
+
+    def bounds(
+        self,
+        model: VAE,
+        x: Float[Tensor, "*K B D"],
+        m: Bool[Tensor, "B D"],
+        budget: int,
+        *,
+        gradient: objectives.Gradient = "stl",
+        generator: torch.Generator | None = None,
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Bounds per row to be maximised: (by the decoder, by the encoder); the same tensor twice if they agree.
+
+        x: [B, D] incomplete rows, or [K, B, D] completed ones if the method imputes.
+        """
+        options = {"samples": self.samples(budget), "gradient": gradient, "generator": generator}
+        if (self.theta, self.phi) == ("cvi", "lmvb"):
+            return objectives.demiss(model, x, m, **options)
+        x = x.unsqueeze(0) if self.name == "VAE" else x
+        theta = getattr(objectives, self.theta)(model, x, m, **options)
+        return theta, theta
+
+    def monitor(self, model: VAE, x: Float[Tensor, "*K B D"], m: Bool[Tensor, "B D"], budget: int, *,
+                generator: torch.Generator | None = None) -> Float[Tensor, " B"]:  # fmt: skip
+        """The bound of log p(x_obs) to watch on validation rows: the decoder's; DeMissVAE's with its entropy."""
+        if self.theta == "cvi":
+            return objectives.cvi_elbo(model, x, m, generator=generator)
+        return self.bounds(model, x, m, budget, generator=generator)[0]
+
+
+def _methods(*methods: Method) -> dict[str, Method]:
+    return {method.name: method for method in methods}
+
+
+METHODS = _methods(
+    Method("MVAE", "elbo", "elbo"),
+    Method("MissVAE", "elbo", "elbo", "mixture", "ancestral", proposed=True),
+    Method("MissSVAE", "selbo", "selbo", "mixture", "stratified", proposed=True),
+    Method("MIWAE", "iwelbo", "iwelbo"),
+    Method("MissIWAE", "iwelbo", "iwelbo", "mixture", "ancestral", proposed=True),
+    Method("MissSIWAE", "siwelbo", "siwelbo", "mixture", "stratified", proposed=True),
+    Method("DeMissVAE", "cvi", "lmvb", imputes=True, proposed=True),
+    Method("CVI-VAE", "cvi_elbo", "cvi_elbo", imputes=True),
+    Method("MVB-VAE", "lmvb", "lmvb", imputes=True),
+    Method("VAE", "complete_elbo", "complete_elbo"),
+)
+
+FIGURE2 = ("MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", "MissSIWAE", "DeMissVAE")
+
+
+def get(name: str) -> Method:
+    """The method of that name; ValueError with the known names and the nearest one otherwise."""
+    if name in METHODS:
+        return METHODS[name]
+    near = difflib.get_close_matches(name.lower(), [known.lower() for known in METHODS], 1, 0.3)
+    nearest = next((f" Did you mean {known}?" for known in METHODS if near and known.lower() == near[0]), "")
+    raise ValueError(f"unknown method {name!r}.{nearest} Known: {', '.join(METHODS)}.")

@@ -1,0 +1,131 @@
+"""Masks: which values of a data set are observed.
+
+A mask `m` has the shape of the data and is True where a value is observed. Masks are drawn once per run
+and stay fixed.
+"""
+
+import math
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .shapes import Bool, Float, Tensor
+
+
+class Masked(NamedTuple):
+    """Rows of data with their mask; every row has at least one observed value."""
+
+    x: Float[Tensor, "N D"]
+    m: Bool[Tensor, "N D"]
+
+
+def uniform(shape: tuple[int, int], fraction: float, generator: torch.Generator) -> Bool[Tensor, "N D"]:
+    """Uniform missingness with an exact count.
+
+    Exactly floor(fraction * N * D) of the N * D values are missing, at positions drawn without replacement: a
+    random permutation of a flattened 0/1 vector, not independent coin flips. `generator` (CPU) is advanced.
+    Rows may end up fully missing (see `drop_empty`).
+
+    Raises ValueError unless 0 <= fraction < 1.
+    Source: Simkus & Gutmann 2024, section 6 ("uniform missingness"); the exact count as in their experiments.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"missing fraction is {fraction}; it must be at least 0 and below 1")
+    size = math.prod(shape)
+    m = torch.ones(size, dtype=torch.bool)
+    m[: math.floor(Fraction(str(fraction)) * size)] = False  # exact: 0.29 * 100 is 29, not 28.999...
+    return m[torch.randperm(size, generator=generator)].reshape(shape)
+
+
+def drop_empty(x: Float[Tensor, "N D"], m: Bool[Tensor, "N D"]) -> Masked:
+    """Remove the rows of which nothing is observed: they carry no information about the model."""
+    kept = m.any(dim=1)
+    return Masked(x[kept], m[kept])
+
+
+def hide(x: Float[Tensor, "N D"], m: Bool[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+    """Zeros at the missing positions, whatever stood there (NaN included)."""
+    return torch.where(m, x, torch.zeros_like(x))
+
+
+def mask_splits(
+    train: Float[Tensor, "N D"],
+    val: Float[Tensor, "V D"],
+    test: Float[Tensor, "T D"],
+    *,
+    fraction: float,
+    seed: int,
+) -> tuple[Masked, Masked, Masked]:
+    """Mask the three splits of one run: (train, val, test), fully missing rows removed.
+
+    The generator is seeded with the run's seed and draws the training mask first; the validation mask and the
+    test mask are each the second draw of such a generator. Missing values are zeros in train and val; test
+    keeps its complete rows, because evaluation scores both the complete rows and their observed parts.
+    """
+
+    def generator_after_training_mask() -> tuple[torch.Generator, Bool[Tensor, "N D"]]:
+        generator = torch.Generator().manual_seed(seed)
+        return generator, uniform(tuple(train.shape), fraction, generator)
+
+    generator, m_train = generator_after_training_mask()
+    m_val = uniform(tuple(val.shape), fraction, generator)
+    generator, _ = generator_after_training_mask()
+    m_test = uniform(tuple(test.shape), fraction, generator)
+    return (
+        drop_empty(hide(train, m_train), m_train),
+        drop_empty(hide(val, m_val), m_val),
+        drop_empty(test, m_test),
+    )
+
+
+def check(x, m) -> Masked:
+    """Validate a user's pair of data and mask, and bring it into the form the rest of the package expects.
+
+    x: [N, D] numbers (tensor, array, data frame or nested lists), finite wherever observed; anything, NaN
+    included, may stand at missing positions. m: [N, D], boolean or exactly 0/1, 1 = observed. Returns float32
+    data with zeros at the missing positions and a boolean mask; the inputs are left alone. Rows with nothing
+    observed pass (see `drop_empty`).
+
+    Raises ValueError (TypeError for what is not numbers): what is wrong, where first, how often, what to do.
+    """
+    x, m = _matrix(x, "x"), _matrix(m, "mask m")
+    if x.shape != m.shape:
+        raise ValueError(
+            f"x has shape {list(x.shape)} but mask m has shape {list(m.shape)}: give one mask entry per value"
+        )
+    if m.dtype != bool:
+        todo = "use 1 (or True) = observed, 0 (or False) = missing"
+        _refuse((m != 0) & (m != 1), m, "mask m", "neither 0 nor 1", todo)
+    m = m.astype(bool)
+    with np.errstate(over="ignore"):
+        x = np.where(m, x, 0).astype(np.float32)
+    todo = "set the mask to 0 where a value is missing, or repair it (single precision holds up to 3.4e38)"
+    _refuse(~np.isfinite(x), x, "x", "observed but not finite", todo)
+    return Masked(torch.from_numpy(x), torch.from_numpy(m))
+
+
+def _matrix(values, name: str) -> np.ndarray:
+    values = values.detach().cpu() if isinstance(values, torch.Tensor) else values
+    try:
+        values = np.asarray(values)
+        values = values if values.dtype == bool else values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must hold numbers only: {error}. Encode categories as numbers first"
+        ) from None
+    if values.ndim != 2:
+        raise ValueError(f"{name} has shape {list(values.shape)}; it must be 2-D: [rows, features]")
+    if 0 in values.shape:
+        raise ValueError(f"{name} has shape {list(values.shape)}; it needs at least one row and one feature")
+    return values
+
+
+def _refuse(bad: np.ndarray, values: np.ndarray, name: str, what: str, todo: str) -> None:
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"{name} has {bad.sum()} value(s) {what}; the first is {values[row, column]} in row {row}, "
+            f"column {column} (counted from 0): {todo}"
+        )

@@ -1,0 +1,304 @@
+"""The record of one finished run: what was asked, what came out, where and how.
+
+One JSON file per run, `<results>/<experiment>/<scale>/<method>-<budget>-<seed>-<hash of the request>.json`.
+Figures, tables and numbers in the text are drawn from records only. New records go to the folder named by the
+environment variable MISSVAE_RESULTS, else to `results/` at the project's root; the committed `results/` is
+always read too.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from .provenance import ROOT
+from .provenance import provenance as provenance  # callers say `records.provenance(...)`
+
+COMMITTED = ROOT / "results"
+SCALES = ("smoke", "laptop", "paper")  # small to large
+SCALED = ("scale", "epochs", "seed", "data_source", "train_rows", "grid")  # what differs between scales
+NAMED = ("experiment", "scale", "method", "budget", "seed")  # request keys that name the file
+SOURCES = {
+    "authors": "the authors' data",
+    "embedded": "embedded data (the paper's recipe, not the authors' draw)",
+}
+
+
+class RecordError(Exception):
+    """A record that cannot be read, written or trusted: the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run, JSON data throughout.
+
+    request     experiment, scale, method, budget, seed, epochs, data_source, whatever else decides the result
+    status      "finished", or "failed" (a non-finite loss; `message` says at which step)
+    metrics     name -> number in nats per row; null only in a failed run
+    history     name -> list over epochs
+    provenance  see `provenance`
+    """
+
+    request: dict
+    status: str
+    metrics: dict
+    history: dict
+    provenance: dict
+    message: str = ""
+    path: Path | None = field(default=None, compare=False)  # where it was read from; not part of the file
+
+    @property
+    def finished(self) -> bool:
+        return self.status == "finished"
+
+
+# ---- writing and finding -----------------------------------------------------------------------------------
+
+
+def results_folder() -> Path:
+    """Where new records are written: MISSVAE_RESULTS, else `results/` at the project's root."""
+    return Path(os.environ.get("MISSVAE_RESULTS") or COMMITTED)
+
+
+def check_writable(folder: Path | str | None = None) -> None:
+    """Raise RecordError if no record could be written. To be called before hours of training, not after."""
+    folder = Path(folder or results_folder())
+    probe = folder / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise RecordError(
+            f"results folder {folder}: cannot write ({error.strerror}). Make it writable, or set "
+            "MISSVAE_RESULTS to a folder that is"
+        ) from error
+
+
+def write(record: Record, folder: Path | str | None = None) -> Path:
+    """Write a record atomically and return its path. An older record of the same request is replaced.
+
+    Non-finite numbers are refused in a finished run and become null in a failed one.
+    Raises RecordError for them, for data that JSON cannot hold, and if the folder cannot be written.
+    """
+    path = _path(record.request, Path(folder or results_folder()))
+    if record.status not in ("finished", "failed"):
+        raise RecordError(f"{path.name}: status is {record.status!r}; it must be 'finished' or 'failed'")
+    if record.finished and None in record.metrics.values():
+        raise RecordError(f"{path.name}: a metric is empty; a finished run has all its numbers")
+    content = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "path"}
+    text = _pretty(_finite(content, path.name, nulls=not record.finished))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"record {path}: cannot write ({error.strerror}). Free or choose the folder (MISSVAE_RESULTS)"
+        ) from error
+    return path
+
+
+def find(request: dict, folder: Path | str | None = None) -> Record | None:
+    """The record of exactly this request, or None; a newly written one before a committed one."""
+    for base in _bases(folder):
+        path = _path(request, base)
+        if path.exists():
+            return read(path)
+    return None
+
+
+def read(path: Path | str) -> Record:
+    """Read one record. Raises RecordError if the file is damaged or does not belong to its name."""
+    path = Path(path).absolute()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        record = Record(**content, path=path)
+        if record.status not in ("finished", "failed"):
+            raise ValueError(f"its status is {record.status!r}")
+        for part in ("request", "metrics", "history", "provenance"):
+            if not isinstance(getattr(record, part), dict):
+                raise ValueError(f"its {part} is not an object")
+        if record.finished and None in record.metrics.values():
+            raise ValueError("a finished run with an empty metric")
+        if _path(record.request, path.parents[2]) != path:
+            raise ValueError("its request does not belong to its name; it was edited, moved or renamed")
+    except OSError as error:
+        raise RecordError(f"record {path}: cannot read ({error.strerror})") from error
+    except (ValueError, TypeError, RecordError) as error:
+        raise RecordError(
+            f"record {path} is damaged: {error}. Restore the file (git checkout, or a copy), or delete it to "
+            "have the run trained again"
+        ) from error
+    return record
+
+
+def load(
+    experiment=None, *, scale=None, method=None, budget=None, seed=None, data_source=None, folder=None
+) -> list[Record]:
+    """All records that match what is given, in the order of their names.
+
+    Of two records of one request, the one in the folder written to hides the committed one.
+    Raises RecordError if any of the files is damaged.
+    """
+    given = dict(experiment=experiment, scale=scale, method=method, budget=budget, seed=seed)
+    given = {key: value for key, value in (given | {"data_source": data_source}).items() if value is not None}
+    paths: dict[Path, Path] = {}
+    for base in reversed(_bases(folder)):
+        found = (path for path in base.glob("*/*/*.json") if not path.name.startswith("."))
+        paths |= {path.relative_to(base): path for path in found}
+    records = [read(paths[name]) for name in sorted(paths)]
+    return [r for r in records if all(r.request.get(key) == value for key, value in given.items())]
+
+
+def largest_scale(records: Iterable[Record]) -> list[Record]:
+    """Of each setting (experiment, method, budget, ...) only the records of its largest scale.
+
+    Larger scale first; at one scale the authors' data before the embedded data, then more epochs: the records
+    that remain for a setting share all three and differ by seed only. A failed run counts only among its
+    equals.
+    """
+    groups = defaultdict(list)
+    for record in records:
+        key = {name: value for name, value in record.request.items() if name not in SCALED}
+        groups[_canonical(key)].append(record)
+    kept = []
+    for group in groups.values():
+        best = max(map(_rank, [r for r in group if r.finished] or group))
+        kept += [r for r in group if _rank(r) == best]
+    return kept
+
+
+def _rank(record: Record) -> tuple:
+    request = record.request
+    scale = SCALES.index(request["scale"]) if request["scale"] in SCALES else -1
+    return scale, request.get("data_source") == "authors", request.get("epochs") or 0
+
+
+# ---- captions ---------------------------------------------------------------------------------------------
+
+
+def digest(records: Iterable[Record]) -> str:
+    """Twelve hex digits that change when any of the records does; their order does not matter."""
+    texts = sorted(_canonical({k: v for k, v in asdict(r).items() if k != "path"}) for r in records)
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+
+
+def describe(records: Iterable[Record]) -> str:
+    """What a caption ends with: runs, scale, epochs, seeds, data source, device, minutes, commit."""
+    records = list(records)
+    if not records:
+        return "Not run."
+    sources = [SOURCES.get(s, s) for s in _values(records, "data_source")]
+    seeds = len({r.request["seed"] for r in records})
+    minutes = sum(r.provenance.get("minutes") or 0 for r in records)
+    devices = sorted({_device(r) for r in records})
+    commits = sorted({str(r.provenance.get("commit", "unknown")) for r in records})
+    failed = sum(not r.finished for r in records)
+    return (
+        f"{_count(len(records), 'run')} at scale {_join(_values(records, 'scale'))}: "
+        f"{_join(_values(records, 'epochs'))} epochs, {_count(seeds, 'seed')}, {_join(sources)}; "
+        f"{_join(devices)}, {minutes:,.1f} minutes in total; commit {_join(commits)}."
+        + (f" Failed and not drawn: {_count(failed, 'run')}." if failed else "")
+    )
+
+
+# ---- helpers -----------------------------------------------------------------------------------------------
+
+
+def _bases(folder: Path | str | None) -> list[Path]:
+    return list(dict.fromkeys([Path(folder or results_folder()), COMMITTED]))
+
+
+def _path(request: dict, base: Path) -> Path:
+    missing = [key for key in NAMED if key not in request]
+    if missing:
+        raise RecordError(
+            f"request lacks {', '.join(missing)}; it holds {', '.join(map(str, request)) or 'nothing'}"
+        )
+    for key in NAMED:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._()-]*", str(request[key])):
+            raise RecordError(f"request: {key} is {request[key]!r}, which cannot be part of a file name")
+    experiment, scale, *rest = (str(request[key]) for key in NAMED)
+    hexes = hashlib.sha256(_canonical(request).encode()).hexdigest()[:8]
+    return base / experiment / scale / f"{'-'.join(rest)}-{hexes}.json"
+
+
+def _canonical(data: dict) -> str:
+    try:
+        return json.dumps(data, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise RecordError(
+            f"not JSON data: {error}. Give plain numbers, strings, lists and dictionaries"
+        ) from None
+
+
+def _finite(data, where: str, nulls: bool):
+    """The same JSON data with non-finite numbers refused, or replaced by None if `nulls`."""
+    if isinstance(data, dict):
+        return {str(key): _finite(value, f"{where}: {key}", nulls) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value, where, nulls) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        if nulls:
+            return None
+        raise RecordError(f"{where} is {data}: a finished run has finite numbers. Record the run as failed")
+    return data
+
+
+def _pretty(content: dict) -> str:
+    """JSON with one line per entry of a section: a diff shows what changed, and a list stays on one line."""
+    sections = []
+    try:
+        for name, value in content.items():
+            if isinstance(value, dict):
+                entries = [f"    {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in value.items()]
+                value = "{\n" + ",\n".join(entries) + "\n  }" if entries else "{}"
+            else:
+                value = json.dumps(value, allow_nan=False)
+            sections.append(f"  {json.dumps(name)}: {value}")
+    except TypeError as error:
+        raise RecordError(
+            f"not JSON data: {error}. Give plain numbers, strings, lists and dictionaries"
+        ) from None
+    return "{\n" + ",\n".join(sections) + "\n}\n"
+
+
+def _no_constant(name: str):
+    raise ValueError(f"it holds {name}, which is not JSON")
+
+
+def _device(record: Record) -> str:
+    facts = record.provenance
+    device, threads = str(facts.get("device", "unknown device")), facts.get("threads")
+    if device == "cpu":
+        device = str(facts.get("processor", device))
+    return device + (f" ({_count(threads, 'thread')})" if threads else "")
+
+
+def _values(records: list[Record], key: str) -> list[str]:
+    """Distinct values of a request key, scales small to large and numbers in order."""
+    found = {r.request.get(key, "unknown") for r in records}
+    order = SCALES.index if key == "scale" and found <= set(SCALES) else lambda v: (isinstance(v, str), v)
+    return [str(value) for value in sorted(found, key=order)]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _join(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
