@@ -40,8 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run", help="train what has no record yet, evaluate it, record it, print a table",
         description="Train what has no record yet, evaluate it, record it, and print a table. Ctrl-C leaves a "
-        "checkpoint; the same command resumes. Exit status: 0 done, 1 a training failed (non-finite loss), "
-        "2 wrong arguments, data or records, 75 stopped by the time limit, 130 interrupted.",
+        "checkpoint; the same command (without --fresh) resumes. Exit status: 0 done, 1 a training failed (non-finite "
+        "loss), 2 wrong arguments, data or records, 75 stopped by the time limit, 130 interrupted.",
     )  # fmt: skip
     run.set_defaults(command=_run)
     run.add_argument("experiment", help=" or ".join(experiments.EXPERIMENTS))
@@ -50,11 +50,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="default: the scale's")
     run.add_argument("--scale", default="laptop", help="smoke, laptop (default) or paper")
     run.add_argument("--epochs", type=int, help="instead of the scale's")
-    run.add_argument("--data", default="auto", help="authors, embedded, or auto (default: authors if MISSVAE_DATA is set)")
+    run.add_argument(
+        "--data", default="auto", help="authors, embedded, or auto (default: authors if MISSVAE_DATA is set)"
+    )
     run.add_argument("--fresh", action="store_true", help="train again even where a record exists")
     run.add_argument("--time-limit", type=float, metavar="MINUTES", help="then checkpoint and stop")
     run.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    run.add_argument("--threads", type=int, default=1, help="of PyTorch on a CPU (default 1: best for networks this small)")
+    run.add_argument(
+        "--threads", type=int, default=1, help="of PyTorch on a CPU (default 1: best for networks this small)"
+    )
     run.add_argument("--json", action="store_true", help="one JSON object per seed on standard output")
     return parser
 
@@ -87,6 +91,8 @@ def _run(options) -> int:
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("--device cuda: this machine has no CUDA device that PyTorch can use; try --device cpu.")
     torch.set_num_threads(options.threads)
+    if options.time_limit is not None and not options.time_limit > 0:
+        raise ValueError(f"--time-limit must be a positive number of minutes, not {options.time_limit}.")
     deadline = None if options.time_limit is None else time.monotonic() + 60 * options.time_limit
     done = expected = 0
     failed = False
@@ -110,7 +116,10 @@ def _run(options) -> int:
         if row["status"] == "failed":
             print(f"{row['method']} seed {row['seed']} failed: {row['message']}", file=sys.stderr)
     if done < expected:
-        print(f"time limit: {expected - done} of {expected} runs unfinished; the same command resumes.", file=sys.stderr)
+        print(
+            f"time limit: {expected - done} of {expected} runs unfinished; the same command without --fresh resumes.",
+            file=sys.stderr,
+        )
         return STOPPED
     return FAILED if failed else DONE
 

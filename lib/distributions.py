@@ -80,18 +80,14 @@ class Bernoulli:
         return _sum_observed(self.log_prob_per_feature(x), m)
 
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "..."]:
-        uniform = torch.rand(
-            self.logits.shape, generator=generator, dtype=self.logits.dtype, device=self.logits.device
-        )
+        uniform = torch.rand(self.logits.shape, generator=generator, dtype=self.logits.dtype, device=self.logits.device)
         return torch.where(uniform < torch.sigmoid(self.logits.detach()), 1.0, -1.0).to(self.logits.dtype)
 
 
 class MixtureOfGaussians:
     """sum_k w_k N(loc_k, diag(scale_k^2)), w = softmax(logits): K components over latents of B rows."""
 
-    def __init__(
-        self, logits: Float[Tensor, "B K"], loc: Float[Tensor, "B K L"], scale: Float[Tensor, "B K L"]
-    ):
+    def __init__(self, logits: Float[Tensor, "B K"], loc: Float[Tensor, "B K L"], scale: Float[Tensor, "B K L"]):
         self.logits, self.loc, self.scale = logits, loc, scale
         self.log_weights: Tensor = logits.log_softmax(-1)
 

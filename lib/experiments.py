@@ -84,7 +84,9 @@ def named(kind: str, name: str, known) -> str:
     if name in known:
         return name
     near = difflib.get_close_matches(str(name), known, 1, 0.4)
-    raise ValueError(f"unknown {kind} {name!r}.{f' Did you mean {near[0]}?' if near else ''} Known: {', '.join(known)}.")
+    raise ValueError(
+        f"unknown {kind} {name!r}.{f' Did you mean {near[0]}?' if near else ''} Known: {', '.join(known)}."
+    )
 
 
 def run(
@@ -121,8 +123,8 @@ def run(
     chosen = methods.get(method)
     settings = replace(plan.settings, budget=budget, epochs=how.epochs if epochs is None else epochs)
     seeds = how.seeds if seeds is None else tuple(dict.fromkeys(seeds))
-    if bad := [seed for seed in seeds if seed < 0]:
-        raise ValueError(f"seeds are whole numbers from 0 on, not {bad[0]}.")
+    if bad := [seed for seed in seeds if not 0 <= seed < 2**63]:
+        raise ValueError(f"seeds are whole numbers from 0 to 2^63 - 1, not {bad[0]}.")
     folder = Path(results or records.results_folder())
     content = datasets.load(plan.dataset, data)
     missing = 0.0 if method == "VAE" else plan.missing
@@ -198,7 +200,7 @@ def _splits(content: datasets.DataSet, missing: float, seed: int, rows: int):
     train, val, test = masked
     if rows:
         train = missingness.Masked(train.x[:rows], train.m[:rows])
-    return training.Split(*train, *val), test
+    return missingness.Split(*train, *val), test
 
 
 def _metrics(result: training.Result, test: missingness.Masked, grid: int, device: str) -> dict:
@@ -226,5 +228,3 @@ def _provenance(result: training.Result, content: datasets.DataSet, device: str)
         steps_per_second=round(result.step / max(seconds, 1e-9), 3),
         data_checksum=content.checksum,
     )
-
-

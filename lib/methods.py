@@ -71,7 +71,8 @@ class Method:
 
     def monitor(self, model: VAE, x: Float[Tensor, "*K B D"], m: Bool[Tensor, "B D"], budget: int, *,
                 generator: torch.Generator | None = None) -> Float[Tensor, " B"]:  # fmt: skip
-        """The bound of log p(x_obs) to watch on validation rows: the decoder's; DeMissVAE's with its entropy."""
+        """The bound of log p(x_obs) to watch on validation rows: the decoder's; DeMissVAE's with its entropy,
+        without which eq. (10) is no bound."""
         if self.theta == "cvi":
             return objectives.cvi_elbo(model, x, m, generator=generator)
         return self.bounds(model, x, m, budget, generator=generator)[0]

@@ -21,6 +21,15 @@ class Masked(NamedTuple):
     m: Bool[Tensor, "N D"]
 
 
+class Split(NamedTuple):
+    """What one run trains on: rows and their masks, and the same for validation."""
+
+    x: Float[Tensor, "N D"]
+    m: Bool[Tensor, "N D"]
+    x_val: Float[Tensor, "V D"] | None = None
+    m_val: Bool[Tensor, "V D"] | None = None
+
+
 def uniform(shape: tuple[int, int], fraction: float, generator: torch.Generator) -> Bool[Tensor, "N D"]:
     """Uniform missingness with an exact count.
 
@@ -106,15 +115,37 @@ def check(x, m) -> Masked:
     return Masked(torch.from_numpy(x), torch.from_numpy(m))
 
 
+def check_split(split: Split, seed: int, *, complete: bool = False) -> Split:
+    """Both pairs of a split checked, with errors that say which rows of which seed are at fault.
+
+    complete: refuse missing values, for a method that cannot do with them.
+    """
+    pairs = {"training": split[:2]} | ({} if split.x_val is None else {"validation": split[2:]})
+    parts = []
+    for name, (x, m) in pairs.items():
+        try:
+            pair = check(x, m)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name} rows of seed {seed}: {error}") from None
+        if complete and not pair.m.all():
+            missing = int((~pair.m).sum())
+            raise ValueError(
+                f"{name} rows of seed {seed}: {missing} values are missing; this method needs complete rows"
+            )
+        parts += pair
+    if len(parts) == 4 and parts[0].shape[1] != parts[2].shape[1]:
+        train, val = parts[0].shape[1], parts[2].shape[1]
+        raise ValueError(f"seed {seed}: {train} features in the training rows, {val} in the validation rows")
+    return Split(*parts)
+
+
 def _matrix(values, name: str) -> np.ndarray:
     values = values.detach().cpu() if isinstance(values, torch.Tensor) else values
     try:
         values = np.asarray(values)
         values = values if values.dtype == bool else values.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{name} must hold numbers only: {error}. Encode categories as numbers first"
-        ) from None
+        raise TypeError(f"{name} must hold numbers only: {error}. Encode categories as numbers first") from None
     if values.ndim != 2:
         raise ValueError(f"{name} has shape {list(values.shape)}; it must be 2-D: [rows, features]")
     if 0 in values.shape:

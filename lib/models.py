@@ -52,9 +52,7 @@ class VAE(nn.Module):
         self.encoder_input, self.likelihood = encoder_input, likelihood
         self.encoder_floor, self.decoder_floor = encoder_floor, decoder_floor
 
-    def encode(
-        self, x: Float[Tensor, "*K B D"], m: Bool[Tensor, "B D"]
-    ) -> DiagonalGaussian | MixtureOfGaussians:
+    def encode(self, x: Float[Tensor, "*K B D"], m: Bool[Tensor, "B D"]) -> DiagonalGaussian | MixtureOfGaussians:
         """The posterior approximation q(z | x_obs), or q(z | x) of completed rows.
 
         A "masked" encoder multiplies by the mask itself: values at missing positions never reach it.

@@ -34,6 +34,7 @@ class Chain(NamedTuple):
 class Sampler(NamedTuple):
     """`init(model, x [K, B, D], m [B, D], generator) -> state`; `step(model, m, state, generator) -> state`."""
 
+    name: str
     init: Callable
     step: Callable
 
@@ -83,7 +84,7 @@ def pseudo_gibbs() -> Sampler:
         z = model.encode(state.x, m).sample(generator)  # [K, B, L]
         return Completions(_redraw(model, m, state.x, z, generator))
 
-    return Sampler(_init_completions, step)
+    return Sampler("pseudo-Gibbs", _init_completions, step)
 
 
 def metropolis_within_gibbs() -> Sampler:
@@ -103,7 +104,7 @@ def metropolis_within_gibbs() -> Sampler:
         z = torch.where(accepted.unsqueeze(-1), proposal, state.z)
         return Chain(_redraw(model, m, state.x, z, generator), z, accepted)
 
-    return Sampler(init, step)
+    return Sampler("Metropolis-within-Gibbs", init, step)
 
 
 def lair(*, iterations: int = 1, replenish: int = 0, final_resampling: bool = False) -> Sampler:
@@ -133,11 +134,16 @@ def lair(*, iterations: int = 1, replenish: int = 0, final_resampling: bool = Fa
             x = _redraw(model, m, x, z.gather(0, chosen), generator)
         return Completions(x)
 
-    return Sampler(_init_completions, step)
+    name = f"LAIR T={iterations} R={replenish}" + (" final resampling" if final_resampling else "")
+    return Sampler(name, _init_completions, step)
 
 
 def dmis_log_weights(
-    likelihood, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], z: Float[Tensor, "P B L"], proposals: MixtureOfGaussians
+    likelihood,
+    x: Float[Tensor, "B D"],
+    m: Bool[Tensor, "B D"],
+    z: Float[Tensor, "P B L"],
+    proposals: MixtureOfGaussians,
 ) -> Float[Tensor, "P B"]:
     """Deterministic-mixture weights of one draw from each of P proposals: the denominator is their average density.
 

@@ -5,13 +5,14 @@ initial weights, batch order (one per epoch), noise of the objective and the sam
 With the checkpoint's copy of the noise stream, an interrupted run therefore continues exactly as if it had not been.
 """
 
+import hashlib
 import math
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,19 +20,11 @@ from tqdm.auto import tqdm
 
 from . import checkpoints, missingness, samplers
 from .methods import Method
+from .missingness import Split
 from .models import VAE
-from .shapes import Bool, Float, Tensor
+from .shapes import Float, Tensor
 
 _CHECK_EVERY = 50  # steps between looks at the losses, each of which waits for the device
-
-
-class Split(NamedTuple):
-    """What one run trains on: incomplete rows and their masks (1 = observed), and the same for validation."""
-
-    x: Float[Tensor, "N D"]
-    m: Bool[Tensor, "N D"]
-    x_val: Float[Tensor, "V D"] | None = None
-    m_val: Bool[Tensor, "V D"] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,23 +103,27 @@ def train(
     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
     sampler = sampler or samplers.lair()
     results = []
+    splits = [
+        missingness.check_split(make_split(seed), seed, complete=method.name == "VAE") for seed in seeds
+    ]  # bad data stops before any training
     with checkpoints.deferred_signals() as stop, torch.random.fork_rng():
-        for seed in seeds:
+        for seed, split in zip(seeds, splits, strict=True):
             path = checkpoint(seed) if checkpoint else None
-            run = Run(method, make_model, make_split(seed), seed, settings, sampler, device)
+            run = Run(method, make_model, split, seed, settings, sampler, device)
             if path:
                 run.resume(path)
             result = _fit(run, evaluate, evaluate_every, path, checkpoint_seconds, deadline, stop, progress)
             results.append(result)
             if on_result:
                 on_result(result)
+            stop.leave(f"after seed {seed}")
     return results
 
 
 def _fit(run, evaluate, evaluate_every, path, checkpoint_seconds, deadline, stop, progress) -> Result:
     """The loop of one run."""
     saved = time.monotonic()
-    losses: list[Tensor] = []
+    losses: list[Tensor] = []  # of the steps since the last look, with their gradient norms
     bar = tqdm(
         total=run.total_steps, initial=run.step, desc=f"{run.method.name} K={run.settings.budget} seed {run.seed}",
         unit="step", mininterval=1.0, disable=not progress, file=sys.stderr, dynamic_ncols=True,
@@ -137,35 +134,27 @@ def _fit(run, evaluate, evaluate_every, path, checkpoint_seconds, deadline, stop
             losses.append(run.train_step())
             run.seconds += time.perf_counter() - start
             bar.update()
-            end_of_epoch = run.step % run.steps_per_epoch == 0
-            if end_of_epoch or len(losses) == _CHECK_EVERY:
-                bad = run.check(losses)
-                losses = []
-                if bad is not None:
-                    return run.result("failed", _non_finite(run, bad, path))
+            end_of_epoch, last = run.step % run.steps_per_epoch == 0, run.step == run.total_steps
+            pause = bool(stop.signal) or time.monotonic() > deadline
+            if not (end_of_epoch or pause or len(losses) == _CHECK_EVERY):
+                continue
+            if (bad := run.check(losses)) is not None:
+                return run.result("failed", _non_finite(run, f"loss or gradient not finite at step {bad}"))
+            losses = []
             if end_of_epoch:
-                run.end_epoch()
-                bar.set_postfix_str(f"validation bound {run.history['validation_bound'][-1]:.3f}", refresh=False)
-                done = run.step == run.total_steps
-                if evaluate and ((run.epoch - 1) % evaluate_every == 0 or done):
-                    run.model.eval()
-                    run.log({"evaluation_epoch": run.epoch} | evaluate(run.model, run.seed))
-                    run.model.train()
-            due = time.monotonic() > saved + checkpoint_seconds
-            if path and not losses and (due or run.step == run.total_steps):
+                bound = run.end_epoch()
+                if not math.isfinite(bound):
+                    return run.result("failed", _non_finite(run, f"bound not finite after step {run.step}"))
+                bar.set_postfix_str(f"bound {bound:.3f}", refresh=False)
+                if evaluate and ((run.epoch - 1) % evaluate_every == 0 or last):
+                    run.evaluate(evaluate)
+            if path and (pause or last or time.monotonic() > saved + checkpoint_seconds):
                 run.save(path)
                 saved = time.monotonic()
-            if stop.signal or time.monotonic() > deadline:
-                if losses and (bad := run.check(losses)) is not None:
-                    return run.result("failed", _non_finite(run, bad, path))
-                losses = []
-                if path:
-                    run.save(path)
-                stop.leave(f"at step {run.step} of {run.total_steps}; " + (
-                    "a checkpoint was written and the same call resumes from it" if path else "nothing was saved"
-                ))  # fmt: skip
-                if run.step < run.total_steps:
-                    return run.result("stopped", f"time limit reached at step {run.step} of {run.total_steps}")
+            where = f"at step {run.step} of {run.total_steps}"
+            stop.leave(where + (": a checkpoint was written and the same call resumes from it" if path else ""))
+            if pause and not last:
+                return run.result("stopped", f"time limit reached {where}")
     return run.result("finished")
 
 
@@ -178,13 +167,10 @@ class Run:
         torch.manual_seed(_stream(seed, "weights"))  # also what dropout draws from
         self.model = make_model().to(self.device)
         self.noise = torch.Generator(self.device).manual_seed(_stream(seed, "noise"))
-        self.x, self.m = self._rows(split.x, split.m)
-        self.x_val, self.m_val = (None, None) if split.x_val is None else self._rows(split.x_val, split.m_val)
+        self.x, self.m, self.x_val, self.m_val = (t if t is None else t.to(self.device) for t in split)
         self.encoder = [p for p in self.model.encoder.parameters() if p.requires_grad]
         self.decoder = [p for p in self.model.decoder.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.Adam(
-            self.encoder + self.decoder, settings.learning_rate, amsgrad=True, fused=True
-        )
+        self.optimiser = torch.optim.Adam(self.encoder + self.decoder, settings.learning_rate, amsgrad=True, fused=True)
         self.steps_per_epoch = math.ceil(len(self.x) / settings.batch_size)
         self.total_steps = self.steps_per_epoch * settings.epochs
         self.step, self.seconds, self.history = 0, 0.0, {}
@@ -198,7 +184,7 @@ class Run:
         return self.step // self.steps_per_epoch
 
     def train_step(self) -> Tensor:
-        """One mini-batch; returns the negative bound, still on the device."""
+        """One mini-batch; returns [the decoder's negative bound, norm of the gradient], still on the device."""
         x, m = self._batch()
         theta_bound, phi_bound = self.method.bounds(
             self.model, x, m, self.settings.budget, gradient=self.settings.gradient, generator=self.noise
@@ -211,11 +197,11 @@ class Run:
             gradients = torch.autograd.grad(-phi_bound.mean(), self.encoder) + decoder
         for parameter, gradient in zip(self.encoder + self.decoder, gradients, strict=True):
             parameter.grad = gradient
-        torch.nn.utils.clip_grad_norm_(self.encoder + self.decoder, self.settings.clip_norm)  # one joint norm
+        norm = torch.nn.utils.clip_grad_norm_(self.encoder + self.decoder, self.settings.clip_norm)  # one joint norm
         self._set_learning_rate()
         self.optimiser.step()
         self.step += 1
-        return loss.detach()
+        return torch.stack([loss.detach(), norm])
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """The rows of this step, [B, D] or completed [K, B, D]; from the second epoch on the sampler refreshes them."""
@@ -243,22 +229,33 @@ class Run:
     def check(self, losses: list[Tensor]) -> int | None:
         """Adds losses to the epoch's mean; the number of the first non-finite step, if there is one."""
         values = torch.stack(losses).tolist()
-        for value in values:  # one by one: the sum must not depend on where a run was interrupted
-            self.bound_sum -= value
-        bad = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
+        for loss, _ in values:  # one by one: the sum must not depend on where a run was interrupted
+            self.bound_sum -= loss
+        bad = next((i for i, pair in enumerate(values) if not all(map(math.isfinite, pair))), None)
         return None if bad is None else self.step - len(values) + 1 + bad
 
-    def end_epoch(self) -> None:
-        validation = math.nan if self.x_val is None else self.validation_bound()
+    def end_epoch(self) -> float:
+        """Logs the epoch's bounds; returns the one to watch. `train_bound` is what the decoder maximised: for DeMissVAE
+        eq. (10) without its entropy, which `validation_bound` has (see `Method.monitor`)."""
         bound = self.bound_sum / self.steps_per_epoch
-        self.log({"epoch": self.epoch, "train_bound": bound, "validation_bound": validation})
+        self.log({"epoch": self.epoch, "train_bound": bound})
         self.bound_sum = 0.0
+        if self.x_val is not None:
+            bound = self.validation_bound()
+            self.log({"validation_bound": bound})
+        return bound
+
+    def evaluate(self, evaluate: Callable[[VAE, int], dict[str, float]]) -> None:
+        self.model.eval()
+        self.log({"evaluation_epoch": self.epoch} | evaluate(self.model, self.seed))
+        self.model.train()
 
     @torch.no_grad()
     def validation_bound(self) -> float:
         """The method's own bound of log p(x_obs) on the validation rows, with noise of its own."""
         noise = torch.Generator(self.device).manual_seed(_stream(self.seed, "validation", self.epoch))
         x = self.x_val
+        self.model.eval()
         if self.method.imputes:
             if self.epoch > 1:
                 self.state_val = samplers.impute(
@@ -266,7 +263,6 @@ class Run:
                     steps=self.settings.sampler_steps, generator=noise,
                 )  # fmt: skip
             x = self.state_val.x
-        self.model.eval()
         bound = self.method.monitor(self.model, x, self.m_val, self.settings.budget, generator=noise)
         self.model.train()
         return float(bound.mean())
@@ -304,11 +300,10 @@ class Run:
             self.state_val = type(self.state)(*content["state_val"]) if content["state_val"] else None
 
     def _identity(self) -> str:
-        return f"{self.method.name} {self.seed} {self.settings} {tuple(self.x.shape)}"
-
-    def _rows(self, x, m) -> tuple[Tensor, Tensor]:
-        x, m = missingness.check(x, m)
-        return x.to(self.device), m.to(self.device)
+        """What a checkpoint must agree with: settings, sampler, shapes of the networks, and the data."""
+        data = hashlib.sha256(self.x.cpu().numpy().tobytes() + self.m.cpu().numpy().tobytes()).hexdigest()[:16]
+        shapes = [list(p.shape) for p in self.encoder + self.decoder]
+        return f"{self.method.name} {self.seed} {self.settings} {self.sampler.name} {shapes} {data}"
 
     def _first_imputations(self, x: Tensor, m: Tensor):
         if not self.method.imputes:
@@ -324,9 +319,9 @@ def _stream(seed: int, purpose: str, epoch: int = 0) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _non_finite(run: Run, step: int, path: Path | None) -> str:
+def _non_finite(run: Run, what: str) -> str:
     return (
-        f"loss not finite at step {step} (epoch {(step - 1) // run.steps_per_epoch + 1}). Try a smaller learning rate "
+        f"{what} (epoch {math.ceil(run.step / run.steps_per_epoch)}). Try a smaller learning rate "
         f"(now {run.settings.learning_rate:g}), a smaller clip norm (now {run.settings.clip_norm:g}) or a floor under "
-        "the standard deviations" + (f"; the last finite state is in {path}." if path and path.exists() else ".")
+        "the standard deviations."
     )
