@@ -2,10 +2,10 @@
 
 Floors from the ground up; a module imports only from floors below its own:
 
-1. `distributions`, `networks`, `missingness`, `records`
+1. `distributions`, `networks`, `missingness`, `mixture`, `provenance`, `records`, `checkpoints`, `parameters`
 2. `models`, `datasets`, `reference`
-3. `objectives`, `samplers`, `figures`, `tables`
-4. `methods`
+3. `objectives`, `samplers`, `figures`, `claims`, `book`
+4. `methods`, `tables`
 5. `training`
 6. `evaluation`
 7. `experiments`

@@ -20,9 +20,7 @@ import torch
 from .mixture import GaussianMixture
 from .shapes import Float, Tensor
 
-OFFICIAL = (
-    "https://raw.githubusercontent.com/vsimkus/demiss-vae/f778e94ac4e6ddd48a07a3fe2536bb61e8eb3cd7/data/"
-)
+OFFICIAL = "https://raw.githubusercontent.com/vsimkus/demiss-vae/f778e94ac4e6ddd48a07a3fe2536bb61e8eb3cd7/data/"
 SOURCES = ("auto", "authors", "embedded")
 
 
@@ -120,9 +118,7 @@ def _read(path: Path, file: File) -> bytes:
         raise DataError(f"data file {path}: cannot read ({error.strerror}). {todo}") from error
     if len(content) != file.size:
         kind = "truncated" if len(content) < file.size else "too long"
-        raise DataError(
-            f"data file {path} is {kind}: expected {file.size} bytes, found {len(content)}. {todo}"
-        )
+        raise DataError(f"data file {path} is {kind}: expected {file.size} bytes, found {len(content)}. {todo}")
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
         raise DataError(

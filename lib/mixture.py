@@ -22,8 +22,8 @@ class GaussianMixture:
     covariances: Float[Tensor, "C D D"]
 
     def log_prob(self, x: Float[Tensor, "N D"], m: Bool[Tensor, "N D"] | None = None) -> Float[Tensor, " N"]:
-        """Log-density of each row in nats; with a mask, of its observed part only (0 where nothing is "
-        "observed)."""
+        """Log-density of each row in nats; with a mask, of its observed part only (0 where nothing is
+        observed)."""
         x = x.double()
         if m is None:
             return self._log_prob(x)
@@ -53,9 +53,7 @@ class GaussianMixture:
         """Mean and covariance of the whole mixture."""
         mean = self.weights @ self.means
         centred = self.means - mean
-        return mean, torch.einsum(
-            "c,cij->ij", self.weights, self.covariances + centred[:, :, None] * centred[:, None]
-        )
+        return mean, torch.einsum("c,cij->ij", self.weights, self.covariances + centred[:, :, None] * centred[:, None])
 
     def single_gaussian(self) -> "GaussianMixture":
         """The one Gaussian with the mixture's mean and covariance: what ignoring the modes costs."""

@@ -43,10 +43,7 @@ class VAE(nn.Module):
         decoder_floor: float = 0.0,
     ):
         super().__init__()
-        if components < 1 or (family == "gaussian" and components != 1):
-            raise ValueError(
-                f"components={components} with family={family!r}: a mixture needs at least 1, a Gaussian exactly 1."
-            )
+        posterior_width(latent_dim, family, components)  # refuses impossible combinations
         self.encoder, self.decoder = encoder, decoder
         self.latent_dim, self.family, self.components = latent_dim, family, components
         self.encoder_input, self.likelihood = encoder_input, likelihood
@@ -55,11 +52,11 @@ class VAE(nn.Module):
     def encode(self, x: Float[Tensor, "*K B D"], m: Bool[Tensor, "B D"]) -> DiagonalGaussian | MixtureOfGaussians:
         """The posterior approximation q(z | x_obs), or q(z | x) of completed rows.
 
-        A "masked" encoder multiplies by the mask itself: values at missing positions never reach it.
+        A "masked" encoder puts zeros at missing positions itself: whatever stands there, NaN included, never
+        reaches it.
         """
         if self.encoder_input == "masked":
-            mask = m.to(x.dtype)
-            x = torch.cat([x * mask, mask], -1)
+            x = torch.cat([torch.where(m, x, 0.0), m.to(x.dtype)], -1)
         elif self.encoder_input == "completed+mask":
             x = torch.cat([x, m.to(x.dtype).expand_as(x)], -1)
         out = self.encoder(x)
@@ -96,7 +93,11 @@ def encoder_width(features: int, encoder_input: EncoderInput) -> int:
 
 
 def posterior_width(latent_dim: int, family: Family, components: int) -> int:
-    """Outputs of the encoder: 2 L for a Gaussian, K (2 L + 1) for a mixture."""
+    """Outputs of the encoder: 2 L for a Gaussian, K (2 L + 1) for a mixture. ValueError for an impossible K."""
+    if components < 1 or (family == "gaussian" and components != 1):
+        raise ValueError(
+            f"components={components} with family={family!r}: a mixture needs at least 1, a Gaussian exactly 1."
+        )
     return 2 * latent_dim if family == "gaussian" else components * (2 * latent_dim + 1)
 
 

@@ -95,7 +95,8 @@ def demiss(
     `samples` latents per completed row. Take the gradient of the first with respect to the decoder alone, of the
     second with respect to the encoder alone: `torch.autograd.grad` then computes no more than these.
     """
-    q, z = _encode_completed(model, x, m, samples, generator)
+    q = encode_completed(model, x, m)
+    z = q.rsample(samples, generator)  # [S, K, B, L]
     per_feature = model.decode(z).log_prob_per_feature(x)  # [S, K, B, D]
     log_prior = model.log_prior(z)  # [S, K, B]
     # E_f,q log p(x_obs, z), eq. (10): missing features are marginalised, whatever was imputed for them
@@ -131,7 +132,8 @@ def cvi_elbo(
     The posterior is the finite mixture 1/K sum_k q(z | x_obs, x_mis^k): every latent is scored under the posteriors
     of all K completions of its row.
     """
-    q, z = _encode_completed(model, x, m, samples, generator)
+    q = encode_completed(model, x, m)
+    z = q.rsample(samples, generator)  # [S, K, B, L]
     log_q = imputation_mixture(_denominator(q, _known(gradient, "stl", "path"))).log_prob(z)  # [S, K, B]
     return (model.decode(z).log_prob(x, m) + model.log_prior(z) - log_q).mean((0, 1))
 
@@ -156,12 +158,11 @@ def _encode(model: VAE, x: Tensor, m: Tensor):
     return x, model.encode(x, m)
 
 
-def _encode_completed(model: VAE, x: Tensor, m: Tensor, samples: int, generator: torch.Generator | None):
-    """Posteriors of completed rows, and latents [S, K, B, L]. Imputations are constants."""
-    q = model.encode(x.detach(), m)
-    if not isinstance(q, DiagonalGaussian):
-        raise TypeError("objectives of completed rows need a Gaussian posterior per completion (family='gaussian').")
-    return q, q.rsample(samples, generator)
+def encode_completed(model: VAE, x: Float[Tensor, "K B D"], m: Bool[Tensor, "B D"]) -> DiagonalGaussian:
+    """Posteriors [K, B, L] of completed rows. Imputations are constants. TypeError for a mixture posterior."""
+    if model.family != "gaussian":
+        raise TypeError("completed rows need a model with one Gaussian per completion: family='gaussian'.")
+    return model.encode(x.detach(), m)
 
 
 def _log_weights(model: VAE, q, x: Tensor, m: Tensor, z: Tensor, gradient: Gradient) -> Tensor:

@@ -211,7 +211,7 @@ def describe(records: Iterable[Record]) -> str:
     return (
         f"{_count(len(records), 'run')} at scale {_join(_values(records, 'scale'))}: "
         f"{_join(_values(records, 'epochs'))} epochs, {_count(seeds, 'seed')}, {_join(sources)}; "
-        f"{_join(devices)}, {minutes:,.1f} minutes in total; commit {_join(commits)}."
+        f"{_join(devices)}, {minutes:,.1f} minutes of training in total; commit {_join(commits)}."
         + (f" Failed and not drawn: {_count(failed, 'run')}." if failed else "")
     )
 
@@ -226,9 +226,7 @@ def _bases(folder: Path | str | None) -> list[Path]:
 def _path(request: dict, base: Path) -> Path:
     missing = [key for key in NAMED if key not in request]
     if missing:
-        raise RecordError(
-            f"request lacks {', '.join(missing)}; it holds {', '.join(map(str, request)) or 'nothing'}"
-        )
+        raise RecordError(f"request lacks {', '.join(missing)}; it holds {', '.join(map(str, request)) or 'nothing'}")
     for key in NAMED:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._()-]*", str(request[key])):
             raise RecordError(f"request: {key} is {request[key]!r}, which cannot be part of a file name")
@@ -241,9 +239,7 @@ def _canonical(data: dict) -> str:
     try:
         return json.dumps(data, sort_keys=True, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
-        raise RecordError(
-            f"not JSON data: {error}. Give plain numbers, strings, lists and dictionaries"
-        ) from None
+        raise RecordError(f"not JSON data: {error}. Give plain numbers, strings, lists and dictionaries") from None
 
 
 def _finite(data, where: str, nulls: bool):
@@ -271,9 +267,7 @@ def _pretty(content: dict) -> str:
                 value = json.dumps(value, allow_nan=False)
             sections.append(f"  {json.dumps(name)}: {value}")
     except TypeError as error:
-        raise RecordError(
-            f"not JSON data: {error}. Give plain numbers, strings, lists and dictionaries"
-        ) from None
+        raise RecordError(f"not JSON data: {error}. Give plain numbers, strings, lists and dictionaries") from None
     return "{\n" + ",\n".join(sections) + "\n}\n"
 
 

@@ -13,7 +13,7 @@ import torch
 
 from .distributions import MixtureOfGaussians
 from .models import VAE
-from .objectives import imputation_mixture
+from .objectives import encode_completed, imputation_mixture
 from .shapes import Bool, Float, Int, Tensor
 
 
@@ -81,7 +81,7 @@ def pseudo_gibbs() -> Sampler:
     """
 
     def step(model: VAE, m: Tensor, state: Completions, generator=None) -> Completions:
-        z = model.encode(state.x, m).sample(generator)  # [K, B, L]
+        z = encode_completed(model, state.x, m).sample(generator)  # [K, B, L]
         return Completions(_redraw(model, m, state.x, z, generator))
 
     return Sampler("pseudo-Gibbs", _init_completions, step)
@@ -91,11 +91,11 @@ def metropolis_within_gibbs() -> Sampler:
     """Pseudo-Gibbs with its proposals accepted or rejected (Mattei & Frellsen 2018): stationary law exact."""
 
     def init(model: VAE, x: Tensor, m: Tensor, generator=None) -> Chain:
-        z = model.encode(x, m).sample(generator)
+        z = encode_completed(model, x, m).sample(generator)
         return Chain(x, z, torch.ones(z.shape[:-1], dtype=torch.bool, device=z.device))
 
     def step(model: VAE, m: Tensor, state: Chain, generator=None) -> Chain:
-        q = model.encode(state.x, m)
+        q = encode_completed(model, state.x, m)
         proposal = q.sample(generator)
         # log p(x | z') p(z') q(z | x) - log p(x | z) p(z) q(z' | x), both q at the current completion x
         log_ratio = _log_weight(model, q, state.x, proposal) - _log_weight(model, q, state.x, state.z)  # [K, B]
@@ -155,7 +155,7 @@ def dmis_log_weights(
 
 def _propose(model: VAE, m: Tensor, x: Tensor, replenish: int, generator):
     """One latent from each of the K + R proposals [K + R, B, L], its likelihood and its weight [K + R, B]."""
-    proposals = imputation_mixture(model.encode(x, m))
+    proposals = imputation_mixture(encode_completed(model, x, m))
     if replenish:
         rows, _, latent_dim = proposals.loc.shape
         prior = proposals.loc.new_zeros(rows, replenish, latent_dim)

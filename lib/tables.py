@@ -1,0 +1,171 @@
+"""The tables, as Markdown: two from the methods as data, the others from records alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import records as records_module
+from . import reference
+from .claims import Finding, examine
+from .figures import BUDGETS
+from .methods import FIGURE2, METHODS
+from .records import Record
+
+OBJECTIVES = {  # name in `lib.objectives` -> how the paper writes it
+    "elbo": r"$\mathcal L_{\rm ELBO}$ (4)",
+    "selbo": r"$\mathcal L_{\rm SELBO}$ (5)",
+    "iwelbo": r"$\mathcal L^I_{\rm IWELBO}$ (7)",
+    "siwelbo": r"$\mathcal L^I_{\rm SIWELBO}$ (8)",
+    "cvi": r"$\mathcal L_{\rm CVI}$ (10)",
+    "cvi_elbo": r"$\mathcal L_{\rm CVI}$ with entropy (10)",
+    "lmvb": r"$\mathcal L_{\rm LMVB}$ (12)",
+    "complete_elbo": r"$\mathcal L_{\rm ELBO}$, complete rows (2)",
+}
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """A Markdown table; bars in the cells are escaped."""
+    lines = [[str(cell).replace("|", r"\|") for cell in row] for row in [header, *rows]]
+    lines.insert(1, ["---"] * len(header))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+# ---- from the methods --------------------------------------------------------------------------------------
+
+
+def method_table() -> str:
+    """The methods (Simkus & Gutmann 2024, Table 1; the last three rows are controls and the
+    complete-data VAE)."""
+    header = [
+        "method",
+        "decoder objective",
+        "encoder objective",
+        "posterior",
+        "sampling",
+        "proposed by the paper",
+    ]
+    rows = []
+    for method in METHODS.values():
+        posterior = "$K$-component mixture" if method.family == "mixture" else "Gaussian"
+        posterior += " per imputation, $K$ imputations" if method.imputes else ""
+        objectives = [OBJECTIVES[method.theta], OBJECTIVES[method.phi]]
+        rows.append([method.name, *objectives, posterior, method.sampling, "yes" if method.proposed else ""])
+    return markdown(header, rows)
+
+
+def table3(budgets: Sequence[int] = BUDGETS) -> str:
+    """How each method spends its budget on the mixture-of-Gaussians data (Simkus & Gutmann 2024, Table 3)."""
+
+    def over_budgets(number) -> str:
+        values = [str(number(budget)) for budget in budgets]
+        return values[0] if len(set(values)) == 1 else "/".join(values)
+
+    rows = []
+    for name in FIGURE2:
+        method = METHODS[name]
+        weighted = "iwelbo" in method.theta
+        draws = over_budgets(method.samples)
+        parts = over_budgets(lambda budget, method=method: budget if method.imputes else method.components(budget))
+        sampling = "LAIR, 1 iteration, $R=0$" if method.imputes else method.sampling
+        rows.append([name, "1" if weighted else draws, parts, draws if weighted else "", sampling])
+    return markdown(
+        ["method", "draws $Z$", "components or imputations $K$", "importance samples $I$", "sampling"], rows
+    )
+
+
+# ---- from records ------------------------------------------------------------------------------------------
+
+
+def results_table(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> str:
+    """Test log-likelihood in nats per row, per method and budget: mean over runs, standard deviation, number.
+
+    First of the complete test rows, then of the observed parts of the masked ones. The standard error over
+    test rows is that of one run; all methods share those rows, so that differences between methods are known
+    better.
+    """
+    header = [
+        "budget",
+        "method",
+        "runs",
+        "complete rows",
+        "s.d. over runs",
+        "s.e. over test rows",
+        "observed parts",
+    ]
+    rows = []
+    for budget in budgets:
+        here = [r for r in records if r.request["budget"] == budget]
+        if not here:
+            rows.append([budget, "all", 0, "not run", "", "", ""])
+            continue
+        for name in FIGURE2:
+            rows.append([budget, name, *_result([r for r in here if r.request["method"] == name])])
+    sources, seeds = {r.request["data_source"] for r in records}, {r.request["seed"] for r in records}
+    if len(sources) == 1:
+        limits = [reference.ceiling_mog(*sources, sorted(seeds), observed) for observed in (False, True)]
+        if None not in limits:
+            rows.append(["", "*generating density*", "", _number(limits[0]), "", "", _number(limits[1])])
+    return markdown(header, rows)
+
+
+def _result(runs: Sequence[Record]) -> list:
+    """Number of runs, mean, standard deviation, standard error, mean of observed parts."""
+    done = [r for r in runs if r.finished]
+    failed = f"{len(runs) - len(done)} failed" if len(runs) > len(done) else ""
+    if not done:
+        return [0, failed or "not run", "", "", ""]
+    values, errors, observed = (
+        np.array([r.metrics[f"test_log_likelihood{suffix}"] for r in done]) for suffix in ("", "_se", "_observed")
+    )
+    spread = f"{values.std(ddof=1):.3f}" if len(done) > 1 else ""
+    count = f"{len(done)} ({failed})" if failed else len(done)
+    return [count, _number(values.mean()), spread, f"{errors.mean():.3f}", _number(observed.mean())]
+
+
+def claims_table(records: Sequence[Record], figure: str = "fig2", budgets: Sequence[int] = BUDGETS) -> str:
+    """What the paper says about a figure and whether the records agree (see `claims.examine`), a column per
+    budget."""
+    header = ["the paper says", *(f"budget {budget}" for budget in budgets)]
+    rows = [
+        [claim, *(_finding(examine(claim, records, budget), claim.relation) for budget in budgets)]
+        for claim in reference.claims(figure)
+    ]
+    return markdown(header, rows)
+
+
+def _finding(finding: Finding, relation: str) -> str:
+    """Such as "**holds**: +0.31 [+0.22, +0.42], 3 pairs"."""
+    if finding.verdict in ("not run", "not comparable"):
+        return finding.verdict
+    if not np.isfinite(finding.low):
+        return f"**{finding.verdict}**, too few runs"
+    form = ".1f" if relation == "steadier" else "+.2f"
+    value, low, high = (_number(number, form) for number in (finding.value, finding.low, finding.high))
+    unit = "×" if relation == "steadier" else ""
+    runs = f"{finding.runs} {'pairs' if finding.paired else 'runs'}"
+    return f"**{finding.verdict}**: {value}{unit} [{low}, {high}], {runs}"
+
+
+def _number(value: float, form: str = ".3f") -> str:
+    return format(value, form).replace("-", "−")
+
+
+def provenance_table(records: Sequence[Record]) -> str:
+    """Where the records come from, one line per fact; several values where the runs differ."""
+    if not records:
+        return "No records."
+    facts = [r.provenance | {"python": f"Python {r.provenance.get('python', 'unknown')}"} for r in records]
+
+    def distinct(name: str, form: str = "{}") -> str:
+        return ", ".join(form.format(v) for v in sorted({str(f[name]) for f in facts if f.get(name) is not None}))
+
+    versions = sorted({f"{package} {v}" for f in facts for package, v in f.get("versions", {}).items()})
+    rows = [
+        ["runs", records_module.describe(records)],
+        ["SHA-256 of the data", distinct("data_checksum", "`{:.16}…`")],
+        ["processor", distinct("processor")],
+        ["software", ", ".join([distinct("python"), *versions])],
+        ["days", distinct("date")],
+        ["digest of the records", f"`{records_module.digest(records)}`"],
+    ]
+    return markdown(["", ""], [row for row in rows if row[1]])
