@@ -52,7 +52,8 @@ def _log_likelihood_table(likelihood, x: Tensor, m: Tensor) -> Tensor:
     """log p(x_n,obs | z_g) for every pair, [N, g], double precision."""
     if not isinstance(likelihood, DiagonalGaussian) or likelihood.scale.min() < 1e-4:
         # No shortcut: the quadratic below would cancel badly where a standard deviation is tiny.
-        return torch.stack([likelihood.log_prob(row, mask) for row, mask in zip(x, m, strict=True)]).double()
+        pairs = zip(x, m.unsqueeze(1), strict=True)  # row [D], mask [1, D]
+        return torch.stack([likelihood.log_prob(row, mask) for row, mask in pairs]).double()
     loc, precision = likelihood.loc.double(), likelihood.scale.double().pow(-2)
     log_scale = likelihood.scale.double().log()
     # sum_d m_d log N(x_d; mu_d, sigma_d^2) is linear in (m x^2, m x, m): one matrix product for all pairs

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from . import checkpoints, missingness, samplers
 from .methods import Method
@@ -24,7 +24,7 @@ from .missingness import Split
 from .models import VAE
 from .shapes import Float, Tensor
 
-_CHECK_EVERY = 50  # steps between looks at the losses, each of which waits for the device
+_CHECK_EVERY = 50  # steps between looks at the losses on an accelerator, where each look waits for the device
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ def train(
 def _fit(run, evaluate, evaluate_every, path, checkpoint_seconds, deadline, stop, progress) -> Result:
     """The loop of one run."""
     saved = time.monotonic()
+    look_every = 1 if run.device.type == "cpu" else _CHECK_EVERY
     losses: list[Tensor] = []  # of the steps since the last look, with their gradient norms
     bar = tqdm(
         total=run.total_steps, initial=run.step, desc=f"{run.method.name} K={run.settings.budget} seed {run.seed}",
@@ -136,7 +137,7 @@ def _fit(run, evaluate, evaluate_every, path, checkpoint_seconds, deadline, stop
             bar.update()
             end_of_epoch, last = run.step % run.steps_per_epoch == 0, run.step == run.total_steps
             pause = bool(stop.signal) or time.monotonic() > deadline
-            if not (end_of_epoch or pause or len(losses) == _CHECK_EVERY):
+            if not (end_of_epoch or pause or len(losses) == look_every):
                 continue
             if (bad := run.check(losses)) is not None:
                 return run.result("failed", _non_finite(run, f"loss or gradient not finite at step {bad}"))
@@ -148,6 +149,7 @@ def _fit(run, evaluate, evaluate_every, path, checkpoint_seconds, deadline, stop
                 bar.set_postfix_str(f"bound {bound:.3f}", refresh=False)
                 if evaluate and ((run.epoch - 1) % evaluate_every == 0 or last):
                     run.evaluate(evaluate)
+            pause = pause or bool(stop.signal)  # it may have come during the evaluation
             if path and (pause or last or time.monotonic() > saved + checkpoint_seconds):
                 run.save(path)
                 saved = time.monotonic()
