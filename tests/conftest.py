@@ -1,0 +1,17 @@
+"""Checks shapes and types of `lib` at every call, and keeps tests on one thread with reproducible noise."""
+
+import jaxtyping
+
+# Before anything imports lib. The numeric tower lets an int stand for a float, as every type checker does.
+jaxtyping.install_import_hook("lib", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """Fixed random numbers, so that a Monte Carlo test gives the same verdict every time."""
+    return torch.Generator().manual_seed(20240601)
