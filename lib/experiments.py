@@ -77,6 +77,12 @@ EXPERIMENTS = {
 }
 
 SCALES = records.SCALES
+METRICS = (
+    "test_log_likelihood",
+    "test_log_likelihood_se",
+    "test_log_likelihood_observed",
+    "test_log_likelihood_observed_se",
+)
 
 
 def named(kind: str, name: str, known) -> str:
@@ -147,14 +153,14 @@ def run(
             return folder / ".checkpoints" / name
 
         def evaluate(model: models.VAE, seed: int) -> dict[str, float]:
-            test = splits[seed][1]
-            values = evaluation.grid_log_likelihood(model, test.x.to(device), points=how.grid)
-            return {"test_log_likelihood": float(values.mean())}
+            return _metrics(model, splits[seed][1], how.grid, device)
 
         def keep(result: training.Result) -> None:
             if result.status == "stopped":
                 return
-            metrics = _metrics(result, splits[result.seed][1], how.grid, device)
+            finished = result.status == "finished"
+            metrics = {name: result.history[name][-1] if finished else None for name in METRICS}
+            metrics["test_rows"] = len(splits[result.seed][1].x)
             facts = _provenance(result, content, device)
             status, message = result.status, result.message
             found[result.seed] = Record(request(result.seed), status, metrics, result.history, facts, message)
@@ -203,18 +209,13 @@ def _splits(content: datasets.DataSet, missing: float, seed: int, rows: int):
     return missingness.Split(*train, *val), test
 
 
-def _metrics(result: training.Result, test: missingness.Masked, grid: int, device: str) -> dict:
+def _metrics(model: models.VAE, test: missingness.Masked, grid: int, device: str) -> dict[str, float]:
     """Log-likelihood of the complete test rows and of their observed parts, nats per row, with standard errors."""
-    names = ("test_log_likelihood", "test_log_likelihood_observed")
-    if result.status != "finished":
-        return {name + suffix: None for name in names for suffix in ("", "_se")} | {"test_rows": len(test.x)}
     x = torch.cat([test.x, test.x]).to(device)
     m = torch.cat([torch.ones_like(test.m), test.m]).to(device)
-    values = evaluation.grid_log_likelihood(result.model, x, m, points=grid).chunk(2)
-    metrics = {"test_rows": len(test.x)}
-    for name, value in zip(names, values, strict=True):
-        metrics[name], metrics[name + "_se"] = evaluation.mean_and_error(value)
-    return metrics
+    values = evaluation.grid_log_likelihood(model, x, m, points=grid).chunk(2)
+    complete, observed = map(evaluation.mean_and_error, values)
+    return dict(zip(METRICS, complete + observed, strict=True))
 
 
 def _provenance(result: training.Result, content: datasets.DataSet, device: str) -> dict:
