@@ -1,0 +1,259 @@
+"""An interrupted training resumes to exactly the same result, and no checkpoint does harm."""
+
+import os
+import signal
+import threading
+
+import pytest
+import tiny
+import torch
+
+from lib import checkpoints, samplers, training
+
+CASES = [("MissVAE", None), ("DeMissVAE", None), ("DeMissVAE", samplers.metropolis_within_gibbs())]
+NAMES = ["MissVAE", "DeMissVAE", "DeMissVAE-Metropolis"]
+LAST = tiny.SETTINGS.epochs * tiny.STEPS
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "deep" / "run.pt"
+
+
+@pytest.fixture
+def checkpoint(path):
+    return lambda seed: path
+
+
+# ---- the same result ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [1, 5, 9, 15])  # 5 and 15 end an epoch
+@pytest.mark.parametrize(("method", "sampler"), CASES, ids=NAMES)
+def test_ctrl_c_then_resume_is_the_undisturbed_run(method, sampler, step, checkpoint, path, monkeypatch):
+    whole = tiny.train(method, sampler=sampler)[0]
+    with monkeypatch.context() as patch:
+        tiny.at_step(patch, step, tiny.press_ctrl_c)
+        with pytest.raises(KeyboardInterrupt, match=f"step {step} of {LAST}.*resumes"):
+            tiny.train(method, sampler=sampler, checkpoint=checkpoint)
+    assert torch.load(path, weights_only=True)["step"] == step
+    assert tiny.same(tiny.train(method, sampler=sampler, checkpoint=checkpoint)[0], whole)
+
+
+@pytest.mark.parametrize(("method", "sampler"), CASES, ids=NAMES)
+def test_time_limits_then_resume_is_the_undisturbed_run(method, sampler, checkpoint, monkeypatch):
+    whole = tiny.train(method, sampler=sampler)[0]
+    for step in (2, 5, 8, 13):  # stopped again and again
+        with monkeypatch.context() as patch:
+            tiny.at_step(patch, step, tiny.stop_clock(patch))
+            stopped = tiny.train(method, sampler=sampler, checkpoint=checkpoint, time_limit=3600.0)[0]
+        assert (stopped.status, stopped.step) == ("stopped", step)
+        assert f"step {step} of {LAST}" in stopped.message
+    assert tiny.same(tiny.train(method, sampler=sampler, checkpoint=checkpoint)[0], whole)
+
+
+def test_resumed_dropout_and_cosine_rate_are_the_undisturbed_ones(checkpoint, monkeypatch):
+    settings = training.Settings(budget=2, epochs=2, batch_size=tiny.BATCH, schedule="cosine")
+    make = tiny.maker(tiny.methods.get("MVAE"), dropout=0.5)
+    whole = tiny.train("MVAE", settings=settings, make=make)[0]
+    tiny.at_step(monkeypatch, 7, tiny.press_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        tiny.train("MVAE", settings=settings, make=make, checkpoint=checkpoint)
+    monkeypatch.undo()
+    torch.rand(5)  # whatever else drew from the global generator in between
+    assert tiny.same(tiny.train("MVAE", settings=settings, make=make, checkpoint=checkpoint)[0], whole)
+
+
+def test_evaluations_of_a_resumed_run_are_neither_lost_nor_repeated(checkpoint, monkeypatch):
+    options = {
+        "evaluate": lambda model, seed: {"score": float(next(model.parameters()).detach().sum())},
+        "evaluate_every": 1,
+    }
+    whole = tiny.train("MVAE", **options)[0]
+    for step in (5, 10, 15):
+        with monkeypatch.context() as patch:
+            tiny.at_step(patch, step, tiny.press_ctrl_c)
+            with pytest.raises(KeyboardInterrupt):
+                tiny.train("MVAE", checkpoint=checkpoint, **options)
+    resumed = tiny.train("MVAE", checkpoint=checkpoint, **options)[0]
+    assert resumed.history["evaluation_epoch"] == [1, 2, 3]
+    assert tiny.same(resumed, whole)
+
+
+def test_finished_run_is_not_trained_again(checkpoint, monkeypatch):
+    whole = tiny.train("DeMissVAE", checkpoint=checkpoint)[0]
+    monkeypatch.setattr(training.Run, "train_step", None)
+    assert tiny.same(tiny.train("DeMissVAE", checkpoint=checkpoint)[0], whole)
+
+
+# ---- signals ------------------------------------------------------------------------------------------------
+
+
+def test_signal_during_evaluation_writes_the_checkpoint_it_promises(checkpoint, path):
+    presses = [tiny.press_ctrl_c]
+
+    def evaluate(model, seed):
+        if presses:
+            presses.pop()()
+        return {"score": 0.0}
+
+    with pytest.raises(KeyboardInterrupt, match="checkpoint was written"):
+        tiny.train("MVAE", checkpoint=checkpoint, evaluate=evaluate, checkpoint_seconds=1e9)
+    assert torch.load(path, weights_only=True)["step"] == tiny.STEPS
+    resumed = tiny.train("MVAE", checkpoint=checkpoint, evaluate=evaluate)[0]
+    assert tiny.same(resumed, tiny.train("MVAE", evaluate=evaluate)[0])
+
+
+def test_signal_while_the_last_result_is_kept_is_not_swallowed():
+    kept = []
+
+    def on_result(result):
+        tiny.press_ctrl_c()
+        kept.append(result.status)  # what was being written is written
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny.train("MVAE", on_result=on_result)
+    assert kept == ["finished"]
+
+
+def test_sigterm_writes_a_checkpoint_and_exits(checkpoint, path, monkeypatch):
+    tiny.at_step(monkeypatch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as exit:
+        tiny.train("MVAE", checkpoint=checkpoint)
+    assert exit.value.code == 128 + signal.SIGTERM
+    assert torch.load(path, weights_only=True)["step"] == 4
+
+
+def test_second_ctrl_c_does_not_wait():
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        with checkpoints.deferred_signals():
+            tiny.press_ctrl_c()
+            seen.append("first")
+            tiny.press_ctrl_c()
+            seen.append("second")
+    assert seen == ["first"]
+
+
+def test_signal_handlers_are_given_back(monkeypatch):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    tiny.train("MVAE")
+    tiny.at_step(monkeypatch, 2, tiny.press_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        tiny.train("MVAE")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_training_outside_the_main_thread_works():
+    results = []
+    thread = threading.Thread(target=lambda: results.extend(tiny.train("MVAE")))
+    thread.start()
+    thread.join()
+    assert tiny.same(results[0], tiny.train("MVAE")[0])
+
+
+# ---- files --------------------------------------------------------------------------------------------------
+
+
+def test_crash_while_writing_leaves_the_old_checkpoint(path, monkeypatch):
+    checkpoints.save({"identity": "a", "value": torch.ones(3)}, path)
+
+    def crash(content, file):
+        with open(file, "wb") as half:
+            half.write(b"half a check")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", crash)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoints.save({"identity": "a", "value": torch.zeros(3)}, path)
+    assert torch.equal(checkpoints.load(path, "a", torch.device("cpu"))["value"], torch.ones(3))
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_checkpoints_are_written_as_time_passes(checkpoint, path):
+    seen = []
+
+    def evaluate(model, seed):
+        seen.append(torch.load(path, weights_only=True)["step"] if path.exists() else 0)
+        return {"score": 0.0}
+
+    tiny.train("MVAE", checkpoint=checkpoint, checkpoint_seconds=-1.0, evaluate=evaluate, evaluate_every=1)
+    assert [step // tiny.STEPS for step in seen] == [0, 1, 2]  # how often within an epoch is the loop's business
+    seen.clear()
+    path.unlink()
+    tiny.train("MVAE", checkpoint=checkpoint, checkpoint_seconds=1e9, evaluate=evaluate, evaluate_every=1)
+    assert seen == [0, 0, 0] and torch.load(path, weights_only=True)["step"] == LAST
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_code_in_a_checkpoint_is_not_run(path, checkpoint, tmp_path):
+    path.parent.mkdir()
+    torch.save({"identity": "x", "bomb": Bomb(tmp_path / "exploded")}, path)
+    with pytest.warns(UserWarning, match="cannot resume"):
+        result = tiny.train("MVAE", checkpoint=checkpoint)[0]
+    assert result.status == "finished" and not (tmp_path / "exploded").exists()
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def list_instead(path):
+    torch.save([1, 2, 3], path)
+
+
+@pytest.mark.parametrize("spoil", [damage, empty, list_instead])
+def test_damaged_checkpoint_is_set_aside_with_a_warning(spoil, path, checkpoint):
+    whole = tiny.train("DeMissVAE")[0]
+    stopped = tiny.train("DeMissVAE", checkpoint=checkpoint, time_limit=0.0)[0]
+    assert stopped.status == "stopped"
+    spoil(path)
+    bad = path.read_bytes()
+    with pytest.warns(UserWarning, match=f"cannot resume from .*{path.name}.*starting afresh"):
+        result = tiny.train("DeMissVAE", checkpoint=checkpoint)[0]
+    assert tiny.same(result, whole)
+    assert path.with_name("run.pt.damaged").read_bytes() == bad
+
+
+FOREIGN = {
+    "settings": {"settings": training.Settings(budget=3, epochs=3, batch_size=tiny.BATCH, learning_rate=2e-3)},
+    "sampler": {"sampler": samplers.metropolis_within_gibbs()},
+    "sampler's own setting": {"sampler": samplers.lair(replenish=2)},
+    "network": {"make": tiny.maker(tiny.methods.get("DeMissVAE"), width=9)},
+    "data": {"data": tiny.split(1)},
+    "seed": {"seeds": [2]},
+}
+
+
+@pytest.mark.parametrize("other", FOREIGN)
+def test_checkpoint_of_another_run_is_set_aside_with_a_warning(other, path, checkpoint):
+    tiny.train("DeMissVAE", checkpoint=checkpoint, time_limit=0.0)
+    whole = tiny.train("DeMissVAE", **FOREIGN[other])[0]
+    with pytest.warns(UserWarning, match="cannot resume"):
+        result = tiny.train("DeMissVAE", checkpoint=checkpoint, **FOREIGN[other])[0]
+    assert tiny.same(result, whole)
+    assert path.with_name("run.pt.damaged").exists()
+
+
+def test_checkpoint_of_another_mask_is_set_aside(path, checkpoint):
+    data = tiny.split()
+    m = data.m.clone()
+    row = int(m.all(1).nonzero()[0])
+    m[row, 0] = False
+    other = data._replace(m=m, x=torch.where(m, data.x, 0.0))
+    tiny.train("MVAE", data=data, checkpoint=checkpoint, time_limit=0.0)
+    with pytest.warns(UserWarning, match="cannot resume"):
+        tiny.train("MVAE", data=other, checkpoint=checkpoint)

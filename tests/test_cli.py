@@ -1,0 +1,285 @@
+"""The command line `python -m lib`: standard output for the results, standard error for everything else."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+from lib import experiments, methods, records, training
+from lib.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = experiments.EXPERIMENTS["mog"]
+FIELDS = {
+    "method", "budget", "seed", "epochs", "steps", "test_log_likelihood", "test_log_likelihood_se",
+    "test_log_likelihood_observed", "train_seconds", "steps_per_second", "data_source", "device",
+}  # fmt: skip
+RUN = "run mog --method MissSVAE --budget 2 --scale smoke --seeds 1 2".split()
+
+
+@pytest.fixture(autouse=True)
+def own_records(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")
+    monkeypatch.setenv("MISSVAE_RESULTS", str(tmp_path / "results"))
+    monkeypatch.delenv("MISSVAE_DATA", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    scales = REAL.scales | {"smoke": experiments.Scale(epochs=2, budgets=(2, 3), seeds=(1, 2), train_rows=100, grid=20)}
+    monkeypatch.setitem(experiments.EXPERIMENTS, "mog", dataclasses.replace(REAL, scales=scales))
+
+
+@pytest.fixture
+def never_trains(monkeypatch):
+    monkeypatch.setattr(training, "train", None)
+
+
+def repeated(rows: list[dict]) -> list[dict]:
+    """Without what depends on the hour."""
+    return [{k: v for k, v in row.items() if k not in ("train_seconds", "steps_per_second")} for row in rows]
+
+
+# ---- in a process of its own --------------------------------------------------------------------------------
+
+
+def test_interrupted_process_leaves_a_checkpoint_and_the_same_command_resumes(tmp_path, capsys):
+    """Ctrl-C by a real signal in the middle of training, then the very same words again."""
+    words = "run mog --method DeMissVAE --budget 2 --seeds 77 --scale smoke --epochs 4 --json".split()
+    command = [sys.executable, "-m", "lib", *words]
+    options = {"cwd": ROOT, "env": os.environ | {"OMP_NUM_THREADS": "1"}, "text": True}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+        seen = ""
+        while "0/80" not in seen and process.poll() is None:  # training begins
+            seen += process.stderr.read(1)
+        time.sleep(0.15)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 130, seen + err
+    assert out == "" and "interrupted at step" in err and "checkpoint was written" in err and "Traceback" not in err
+    assert len([*(tmp_path / "results" / ".checkpoints").glob("*77*.pt")]) == 1
+    assert [*(tmp_path / "results").rglob("*.json")] == []
+
+    done = subprocess.run(command, capture_output=True, timeout=300, **options)
+    assert done.returncode == 0, done.stderr
+    (row,) = map(json.loads, done.stdout.splitlines())  # nothing but the object
+    assert FIELDS <= set(row) and "step/s" in done.stderr
+    assert int(done.stderr.split("| ")[1].split("/80")[0]) > 0  # it went on where it had been
+
+    os.environ["MISSVAE_RESULTS"] = str(tmp_path / "undisturbed")  # the fixture puts it back
+    assert main(words) == 0
+    undisturbed = json.loads(capsys.readouterr().out)
+    for name, value in undisturbed.items():
+        if name not in ("train_seconds", "steps_per_second"):
+            assert row[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
+
+
+# ---- results ------------------------------------------------------------------------------------------------
+
+
+def test_json_is_one_object_per_seed_and_nothing_else(small, capsys):
+    assert main([*RUN, "--json"]) == 0
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["seed"] for row in rows] == [1, 2] and "MissSVAE K=2 seed 2" in err
+    for row in rows:
+        assert FIELDS <= set(row)
+        assert (row["method"], row["budget"], row["epochs"], row["steps"]) == ("MissSVAE", 2, 2, 4)
+        assert (row["data_source"], row["device"]) == ("embedded", "cpu")
+        assert row["test_log_likelihood_se"] > 0 and row["train_seconds"] > 0 and row["steps_per_second"] > 0
+        assert -100 < row["test_log_likelihood"] < row["test_log_likelihood_observed"] < 0
+
+
+def test_second_call_trains_nothing_and_says_the_same(small, capsys, monkeypatch):
+    main([*RUN, "--json"])
+    first = capsys.readouterr()
+    monkeypatch.setattr(training, "train", None)
+    assert main([*RUN, "--json"]) == 0
+    second = capsys.readouterr()
+    assert second.out == first.out and second.err == ""
+
+
+def test_fresh_trains_again(small, capsys):
+    main([*RUN, "--json"])
+    first = capsys.readouterr()
+    assert main([*RUN, "--json", "--fresh"]) == 0
+    second = capsys.readouterr()
+    assert "seed 1" in second.err
+    assert repeated(map(json.loads, second.out.splitlines())) == repeated(map(json.loads, first.out.splitlines()))
+
+
+def test_epochs_and_seeds_override_the_scale(small, capsys):
+    assert main("run mog --method MVAE --budget 3 --scale smoke --seeds 9 --epochs 1 --json".split()) == 0
+    (row,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (row["budget"], row["seed"], row["epochs"], row["steps"]) == (3, 9, 1, 2)
+
+
+def test_table(small, capsys):
+    assert main(RUN) == 0
+    heading, one, two = capsys.readouterr().out.splitlines()
+    assert "log p(x)" in heading and "seed" in heading
+    (record, _) = records.load("mog")
+    assert one.split()[:4] == ["MissSVAE", "2", "1", "2"] and two.split()[2] == "2"
+    assert f"{record.metrics['test_log_likelihood']:.3f}" in one and "embedded" in one
+
+
+def test_without_method_and_budget_everything_of_the_scale_is_run(small, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(experiments, "run", lambda name, **options: asked.append(options) or [])
+    main(["run", "mog", "--scale", "smoke"])
+    assert [(o["budget"], o["method"]) for o in asked] == [(b, m) for b in (2, 3) for m in methods.FIGURE2]
+    assert all(o["seeds"] is None and o["fresh"] is False and o["data"] == "auto" for o in asked)
+
+
+def test_list_tells_what_is_recorded(small, capsys):
+    assert main(["list"]) == 0
+    before = capsys.readouterr().out
+    assert "mog: Mixture of Gaussians" in before and before.count("nothing recorded") == 3
+    assert all(f"  {scale}" in before for scale in ("smoke", "laptop", "paper"))
+    assert "500 epochs" in before and "5, 15, 25" in before
+    main(RUN)
+    capsys.readouterr()
+    main(["list"])
+    after = capsys.readouterr().out
+    assert after.count("nothing recorded") == 2
+    (line,) = [line for line in after.splitlines() if "recorded" in line and "MissSVAE" in line]
+    assert "budget  2" in line and "2 recorded" in line and "embedded" in line
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"]])
+def test_help_reads_well(words, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(words)
+    text = capsys.readouterr().out
+    assert error.value.code == 0 and max(map(len, text.splitlines())) <= 120
+    assert "None" not in text and "%(" not in text
+    if words == ["--help"]:
+        assert all(name in text for name in methods.METHODS) and "MISSVAE_DATA" in text and "MISSVAE_RESULTS" in text
+    else:
+        options = ("--method", "--budget", "--seeds", "--scale", "--epochs", "--fresh", "--json", "--time-limit")
+        assert all(option in text for option in options)
+        assert "smoke, laptop" in text and "Exit status" in text and "130" in text
+
+
+# ---- refusals -----------------------------------------------------------------------------------------------
+
+
+def replaced(option: str, value: str) -> list[str]:
+    words = list(RUN)
+    words[words.index(option) + 1] = value
+    return words
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "mgo", "--method", "MVAE", "--budget", "2"], ["unknown experiment 'mgo'", "Known: mog", "mean mog"]),
+        (replaced("--method", "missvae"), ["unknown method 'missvae'", "mean MissVAE", *methods.METHODS]),
+        (replaced("--scale", "lptop"), ["unknown scale 'lptop'", "smoke, laptop, paper", "mean laptop"]),
+        (replaced("--budget", "0"), ["budget", "at least 1", "not 0"]),
+        (replaced("--budget", "-3"), ["budget", "at least 1", "not -3"]),
+        (replaced("--seeds", "-7"), ["seeds", "-7"]),
+        ([*RUN, "--epochs", "0"], ["epochs", "at least 1"]),
+        ([*RUN, "--data", "autors"], ["unknown data source 'autors'", "authors", "embedded"]),
+        ([*RUN, "--threads", "0"], ["--threads", "at least 1"]),
+        ([*RUN, "--time-limit", "-1"], ["--time-limit", "positive"]),
+        ([*RUN, "--time-limit", "nan"], ["--time-limit", "positive"]),
+    ],
+    ids=lambda words: " ".join(words[-4:]),
+)
+def test_wrong_words_are_explained(words, said, small, never_trains, capsys, own_records):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and "Traceback" not in err
+    assert [word for word in said if word not in err] == []
+    assert not own_records.exists()
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["rn"], ["run"], replaced("--budget", "five"), [*RUN, "--epoch-s", "3"]], ids=str
+)
+def test_words_that_do_not_parse_show_the_usage(words, never_trains, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(words)
+    out, err = capsys.readouterr()
+    assert error.value.code == 2 and out == "" and "usage: python -m lib" in err
+
+
+def test_unwritable_results_folder_is_explained(small, never_trains, capsys, own_records):
+    own_records.write_text("a file in its place")
+    assert main(RUN) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and str(own_records) in err and "cannot write" in err and "MISSVAE_RESULTS" in err
+
+
+def test_damaged_record_is_explained(small, capsys, own_records, monkeypatch):
+    main(RUN)
+    capsys.readouterr()
+    path = sorted(own_records.rglob("*.json"))[0]
+    path.write_text("{")
+    monkeypatch.setattr(training, "train", None)
+    for words in (RUN, ["list"]):
+        assert main(words) == 2
+        out, err = capsys.readouterr()
+        assert path.name in err and "damaged" in err and "delete it" in err
+    assert path.read_text() == "{"
+
+
+def test_missing_data_file_is_explained(small, never_trains, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("MISSVAE_DATA", str(tmp_path / "nowhere"))
+    assert main(RUN) == 2
+    err = capsys.readouterr().err
+    assert str(tmp_path / "nowhere") in err and "cannot read" in err and "MISSVAE_DATA" in err
+
+
+# ---- ends that are no success -------------------------------------------------------------------------------
+
+
+def test_failed_training_has_a_row_a_sentence_and_its_exit_status(small, capsys, monkeypatch):
+    honest = training.Run.train_step
+
+    def train_step(run):
+        losses = honest(run)
+        return losses * math.nan if run.seed == 1 and run.step == 2 else losses
+
+    monkeypatch.setattr(training.Run, "train_step", train_step)
+    assert main([*RUN, "--json"]) == 1
+    out, err = capsys.readouterr()
+    failed, finished = map(json.loads, out.splitlines())
+    assert (failed["status"], finished["status"]) == ("failed", "finished")
+    assert failed["test_log_likelihood"] is None and FIELDS <= set(failed) and "step 2" in failed["message"]
+    assert "MissSVAE seed 1 failed: " in err and "learning rate" in err
+    assert main(RUN) == 1  # it is recorded as such
+    assert "failed" in capsys.readouterr().out
+
+
+def test_time_limit_ends_with_its_own_exit_status_and_resumes(small, capsys, monkeypatch, own_records):
+    main([*RUN, "--json"])
+    undisturbed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for path in own_records.rglob("*.json"):
+        path.unlink()
+    with monkeypatch.context() as patch:
+        tiny.at_step(patch, 3, tiny.stop_clock(patch))
+        assert main([*RUN, "--json", "--time-limit", "60"]) == 75
+    out, err = capsys.readouterr()
+    assert out == "" and "2 of 2 runs unfinished" in err and "resumes" in err
+    assert main([*RUN, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert repeated(rows) == repeated(undisturbed)
+
+
+def test_ctrl_c_goes_no_further_than_the_run_it_hits(small, capsys, monkeypatch):
+    tiny.at_step(monkeypatch, 3, tiny.press_ctrl_c)
+    assert main(["run", "mog", "--scale", "smoke", "--seeds", "1"]) == 130
+    out, err = capsys.readouterr()
+    assert out == "" and "interrupted at step 3 of 4" in err and "MVAE K=2" in err and "MissVAE" not in err
