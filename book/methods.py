@@ -595,9 +595,13 @@ book.text("toy-ratio", f"{ratio:.0f}")
 # 5. **One update.** Clip the joint gradient norm and take one optimiser step on both.
 #
 # If a backward pass costs two forward passes, the step costs $1+2+2=5$ units where an ordinary VAE step costs
-# 3: a factor of $5/3\approx1.67$ instead of 2, the sampler not included. When no value is missing the two
-# gradients coincide with those of the complete-data ELBO, and DeMissVAE *is* the ordinary VAE. A test asserts
-# it. The loop is in `lib.training`.
+# 3: a factor of $5/3\approx1.67$ instead of 2, the sampler not included. It can be less. On its way to $\phi$
+# the second pass needs the decoder's derivatives with respect to its *inputs* only, and the first pass ends at
+# the decoder. With an encoder and a decoder of equal size, each of forward cost 1, the step costs
+# $2+2+(1+2)=7$ where an ordinary step costs $2+4=6$: a factor of 1.17. That is what `torch.autograd.grad`
+# computes when it is asked for one half of the parameters at a time, and `python -m benchmarks.steps` measures
+# it. When no value is missing the two gradients coincide with those of the complete-data ELBO, and DeMissVAE
+# *is* the ordinary VAE. A test asserts it. The loop is in `lib.training`.
 
 # %% [markdown]
 # (sec-samplers)=
