@@ -2,7 +2,8 @@
 
 Floors from the ground up; a module imports only from floors below its own:
 
-1. `distributions`, `networks`, `missingness`, `mixture`, `provenance`, `records`, `checkpoints`, `parameters`
+1. `distributions`, `networks`, `missingness`, `records`; and the small `names`, `shapes`, `mixture`, `provenance`,
+   `checkpoints`, `parameters`
 2. `models`, `datasets`, `reference`
 3. `objectives`, `samplers`, `figures`, `claims`, `book`
 4. `methods`, `tables`

@@ -8,7 +8,7 @@ from collections import Counter
 
 import torch
 
-from . import experiments, methods, records
+from . import experiments, methods, names, records
 from .datasets import DataError
 
 DONE, FAILED, STOPPED = 0, 1, 75  # 75: "try again later", as sysexits.h has it
@@ -84,8 +84,8 @@ def _list(options) -> int:
 
 
 def _run(options) -> int:
-    plan = experiments.EXPERIMENTS[experiments.named("experiment", options.experiment, experiments.EXPERIMENTS)]
-    how = plan.scales[experiments.named("scale", options.scale, plan.scales)]
+    plan = experiments.EXPERIMENTS[names.known("experiment", options.experiment, experiments.EXPERIMENTS)]
+    how = plan.scales[names.known("scale", options.scale, plan.scales)]
     if options.threads < 1:
         raise ValueError(f"--threads must be at least 1, not {options.threads}.")
     if options.device.startswith("cuda") and not torch.cuda.is_available():

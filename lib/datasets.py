@@ -11,12 +11,12 @@ import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from . import names
 from .mixture import GaussianMixture
 from .shapes import Float, Tensor
 
@@ -75,11 +75,8 @@ def load(
     (default: the user's cache folder). Raises ValueError for an unknown name or source, DataError for missing
     or wrong files.
     """
-    entry = REGISTRY.get(name)
-    if entry is None:
-        raise ValueError(f"unknown data set {name!r}: {_choices(name, REGISTRY)}")
-    if source not in SOURCES:
-        raise ValueError(f"unknown data source {source!r}: {_choices(source, SOURCES)}")
+    entry = REGISTRY[names.known("data set", name, REGISTRY)]
+    names.known("data source", source, SOURCES)
     folder = folder or os.environ.get("MISSVAE_DATA")
     if source == "auto":
         source = "authors" if folder else "embedded"
@@ -96,11 +93,6 @@ def load(
     hashes = [file.sha256 for file in entry.files]
     checksum = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     return DataSet(name, source, checksum, **entry.read(contents))
-
-
-def _choices(word: str, known) -> str:
-    near = get_close_matches(str(word), known, n=1)
-    return f"known are {', '.join(known)}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 # ---- files -------------------------------------------------------------------------------------------------

@@ -1,13 +1,12 @@
 """The paper's experiments as defaults and three scales; a finished run is looked up before it is trained again."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from . import datasets, evaluation, methods, missingness, models, records, training
+from . import datasets, evaluation, methods, missingness, models, names, records, training
 from .methods import Method
 from .records import Record
 
@@ -85,16 +84,6 @@ METRICS = (
 )
 
 
-def named(kind: str, name: str, known) -> str:
-    """The name itself if it is known; ValueError with the known ones and the nearest otherwise."""
-    if name in known:
-        return name
-    near = difflib.get_close_matches(str(name), known, 1, 0.4)
-    raise ValueError(
-        f"unknown {kind} {name!r}.{f' Did you mean {near[0]}?' if near else ''} Known: {', '.join(known)}."
-    )
-
-
 def run(
     experiment: str,
     *,
@@ -124,8 +113,8 @@ def run(
         ValueError: unknown names, settings out of range. RecordError: damaged record, unwritable folder (before any
         training). DataError: data that cannot be had or trusted.
     """
-    plan = EXPERIMENTS[named("experiment", experiment, EXPERIMENTS)]
-    how = plan.scales[named("scale", scale, plan.scales)]
+    plan = EXPERIMENTS[names.known("experiment", experiment, EXPERIMENTS)]
+    how = plan.scales[names.known("scale", scale, plan.scales)]
     chosen = methods.get(method)
     settings = replace(plan.settings, budget=budget, epochs=how.epochs if epochs is None else epochs)
     seeds = how.seeds if seeds is None else tuple(dict.fromkeys(seeds))
@@ -134,56 +123,65 @@ def run(
     folder = Path(results or records.results_folder())
     content = datasets.load(plan.dataset, data)
     missing = 0.0 if method == "VAE" else plan.missing
-
-    def request(seed: int) -> dict:
-        return {
+    requests = {
+        seed: {
             "experiment": experiment, "scale": scale, "method": method, "budget": budget, "seed": seed,
             "epochs": settings.epochs, "data_source": content.source, "missing": missing,
             "train_rows": how.train_rows, "grid": how.grid,
-        }  # fmt: skip
-
-    found = {} if fresh else {seed: record for seed in seeds if (record := records.find(request(seed), folder))}
-    todo = [seed for seed in seeds if seed not in found]
+        }
+        for seed in seeds
+    }  # fmt: skip
+    found = {}
+    if not fresh:
+        found = {seed: record for seed in seeds if (record := records.find(requests[seed], folder))}
+    todo = {seed: requests[seed] for seed in seeds if seed not in found}
     if todo:
         records.check_writable(folder)
-        splits = {seed: _splits(content, missing, seed, how.train_rows) for seed in todo}
-
-        def checkpoint(seed: int) -> Path:
-            name = f"{experiment}-{scale}-{method}-{budget}-{seed}-{settings.epochs}-{content.source}.pt"
-            return folder / ".checkpoints" / name
-
-        def evaluate(model: models.VAE, seed: int) -> dict[str, float]:
-            return _metrics(model, splits[seed][1], how.grid, device)
-
-        def keep(result: training.Result) -> None:
-            if result.status == "stopped":
-                return
-            finished = result.status == "finished"
-            metrics = {name: result.history[name][-1] if finished else None for name in METRICS}
-            metrics["test_rows"] = len(splits[result.seed][1].x)
-            facts = _provenance(result, content, device)
-            status, message = result.status, result.message
-            found[result.seed] = Record(request(result.seed), status, metrics, result.history, facts, message)
-            records.write(found[result.seed], folder)
-            checkpoint(result.seed).unlink(missing_ok=True)
-
-        for seed in todo if fresh else ():
-            checkpoint(seed).unlink(missing_ok=True)
-        training.train(
-            chosen,
-            lambda: plan.make_model(chosen, budget, content.train.shape[1]),
-            lambda seed: splits[seed][0],
-            todo,
-            settings,
-            evaluate=evaluate,
-            evaluate_every=how.evaluate_every,
-            on_result=keep,
-            checkpoint=checkpoint,
-            time_limit=time_limit,
-            device=device,
-            progress=progress,
-        )
+        run_options = {"time_limit": time_limit, "device": device, "progress": progress}
+        found |= _train(plan, chosen, settings, how, content, todo, folder, fresh, **run_options)
     return [found[seed] for seed in seeds if seed in found]
+
+
+def _train(
+    plan: Experiment, method: Method, settings: training.Settings, how: Scale, content: datasets.DataSet,
+    requests: dict[int, dict], folder: Path, fresh: bool, *, time_limit: float | None, device: str, progress: bool,
+) -> dict[int, Record]:  # fmt: skip
+    """Trains, evaluates and records the requests, one per seed; the records of those that came to an end."""
+    splits = {seed: _splits(content, ask["missing"], seed, how.train_rows) for seed, ask in requests.items()}
+    done = {}
+
+    def checkpoint(seed: int) -> Path:
+        name = f"{plan.name}-{requests[seed]['scale']}-{method.name}-{settings.budget}-{seed}"
+        return folder / ".checkpoints" / f"{name}-{settings.epochs}-{content.source}.pt"
+
+    def keep(result: training.Result) -> None:
+        seed, finished = result.seed, result.status == "finished"
+        if result.status == "stopped":
+            return
+        metrics = {name: result.history[name][-1] if finished else None for name in METRICS}
+        metrics["test_rows"] = len(splits[seed][1].x)
+        facts = _provenance(result, content, device)
+        done[seed] = Record(requests[seed], result.status, metrics, result.history, facts, result.message)
+        records.write(done[seed], folder)
+        checkpoint(seed).unlink(missing_ok=True)
+
+    for seed in requests if fresh else ():
+        checkpoint(seed).unlink(missing_ok=True)
+    training.train(
+        method,
+        lambda: plan.make_model(method, settings.budget, content.train.shape[1]),
+        lambda seed: splits[seed][0],
+        list(requests),
+        settings,
+        evaluate=lambda model, seed: _metrics(model, splits[seed][1], how.grid, device),
+        evaluate_every=how.evaluate_every,
+        on_result=keep,
+        checkpoint=checkpoint,
+        time_limit=time_limit,
+        device=device,
+        progress=progress,
+    )
+    return done
 
 
 def live(method: str = "MissSVAE", budget: int = 5, seed: int = SEEDS[0], epochs: int = 3) -> training.Result:

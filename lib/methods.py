@@ -1,12 +1,11 @@
 """The methods of Table 1 as data: which family, which sampling, which objective trains which half of the VAE."""
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from . import objectives
+from . import names, objectives
 from .models import VAE, EncoderInput, Family
 from .shapes import Bool, Float, Tensor
 
@@ -100,8 +99,4 @@ FIGURE2 = ("MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", "MissSIWAE", "DeM
 
 def get(name: str) -> Method:
     """The method of that name; ValueError with the known names and the nearest one otherwise."""
-    if name in METHODS:
-        return METHODS[name]
-    near = difflib.get_close_matches(name.lower(), [known.lower() for known in METHODS], 1, 0.3)
-    nearest = next((f" Did you mean {known}?" for known in METHODS if near and known.lower() == near[0]), "")
-    raise ValueError(f"unknown method {name!r}.{nearest} Known: {', '.join(METHODS)}.")
+    return METHODS[names.known("method", name, METHODS)]

@@ -1,0 +1,15 @@
+"""What a user may have meant."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def known(kind: str, name: str, options: Iterable[str]) -> str:
+    """The name itself if it is among the options; else ValueError with the nearest (whatever its case) and all."""
+    options = list(options)
+    if name in options:
+        return name
+    lower = {option.lower(): option for option in options}
+    near = difflib.get_close_matches(str(name).lower(), lower, 1, 0.3)
+    hint = f" Did you mean {lower[near[0]]}?" if near else ""
+    raise ValueError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(options)}.")
