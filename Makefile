@@ -5,7 +5,7 @@ PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 SCALE  ?= recorded
 
-# Paths are relative and programs run as `python -m`, so that a space in the checkout's path is harmless.
+# Paths are relative and programs are run by the environment's Python, so that a space in the checkout's path is harmless.
 PY    := .venv/bin/python
 STAGE := _build/stage
 

@@ -90,7 +90,7 @@ def build(setting: str, method: Method, budget: int, **overrides) -> Run:
     plan = SETTINGS[setting]
     content = datasets.load(plan.dataset, "embedded")
     rows = (content.train, content.val, content.test)
-    missing = 0.0 if method.name == "VAE" else plan.missing
+    missing = 0.0 if method.complete else plan.missing
     train, val, _ = missingness.mask_splits(*rows, fraction=missing, seed=SEED)
     settings = replace(plan.settings, budget=budget, **overrides)
 

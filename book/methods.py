@@ -75,8 +75,8 @@ parameters.check(
 #
 # The encoder has to accept any pattern of missing entries. It reads $[x\odot m,\;m]$: the row with zeros in
 # the holes, and the mask, $2D$ numbers in all {cite:p}`nazabal2020,mattei2019`. A practical point hides in
-# {eq}`eq-marginal`: multiply by the mask *before* anything else. A missing value stored as `NaN` survives a
-# later multiplication by zero, and a true value left at a missing position is a leak. `lib.missingness.check`
+# {eq}`eq-marginal`: replace missing values by zero *before* anything else. A `NaN` survives the
+# multiplication by a zero of the mask, and a true value left at a missing position is a leak. `lib.missingness.check`
 # sets the holes to zero on entry, and a test changes the values at missing positions and asserts that no loss
 # and no gradient moves.
 
@@ -202,8 +202,9 @@ for components, (_, gap) in fits.items():
 # \log q_\phi(z)=\operatorname{logsumexp}_{k}\big[\log w_k+\log q_\phi^{k}(z)\big].
 # $$ (eq-mixture-density)
 #
-# Scoring a draw only under the component that produced it is a common slip. It bounds a different, looser
-# quantity, and the components then have no reason to share the work.
+# Scoring a draw only under the component that produced it is a common slip. The bound is then looser, by
+# the divergences of the single components instead of that of their mixture, and the components then have no
+# reason to share the work.
 #
 # ### ELBO and SELBO: one bound, two estimators
 #
@@ -579,7 +580,8 @@ book.text("toy-ratio", f"{ratio:.0f}")
 #
 # The result alternates between imputing and learning, in the manner of Monte Carlo EM {cite:p}`wei1990`. The
 # imputations are *persistent*: they are stored for the whole data set and the sampler continues from where it
-# stopped one epoch before, so one cheap iteration per epoch is enough {cite:p}`tieleman2008,simkus2023gibbs`.
+# stopped one epoch before, so that a few cheap iterations per epoch, here one, go a long way
+# {cite:p}`tieleman2008,simkus2023gibbs`.
 #
 # 1. **Before training.** Fill every hole $K$ times, each time with a value drawn from those observed in the
 #    same feature. Store the $K$ completed copies of every row.

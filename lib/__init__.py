@@ -1,6 +1,6 @@
 """Variational autoencoders from incomplete data: models, objectives, samplers, training, evaluation.
 
-Floors from the ground up; a module imports only from floors below its own:
+Floors from the ground up; no module imports from a floor above its own, and nothing imports in a circle:
 
 1. `distributions`, `networks`, `missingness`, `records`; and the small `names`, `shapes`, `mixture`, `provenance`,
    `checkpoints`, `parameters`

@@ -88,8 +88,9 @@ def _run(options) -> int:
     how = plan.scales[names.known("scale", options.scale, plan.scales)]
     if options.threads < 1:
         raise ValueError(f"--threads must be at least 1, not {options.threads}.")
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("--device cuda: this machine has no CUDA device that PyTorch can use; try --device cpu.")
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if options.device not in (devices := ["cpu", *(["cuda", *gpus] if gpus else [])]):
+        raise ValueError(f"--device {options.device}: PyTorch can use {', '.join(devices)} on this machine.")
     torch.set_num_threads(options.threads)
     if options.time_limit is not None and not options.time_limit > 0:
         raise ValueError(f"--time-limit must be a positive number of minutes, not {options.time_limit}.")

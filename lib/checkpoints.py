@@ -34,7 +34,7 @@ def load(path: Path, identity: str, device: torch.device) -> dict | None:
             raise ValueError("it belongs to a run with other settings")
         return content
     except Exception as error:  # whatever a damaged file makes the reader raise
-        aside = path.with_name(path.name + ".damaged")
+        aside = path.with_name(path.name + ".unused")
         os.replace(path, aside)
         warnings.warn(f"cannot resume from {path} ({error}); kept as {aside.name}, starting afresh.", stacklevel=2)
         return None

@@ -112,7 +112,7 @@ class MixtureOfGaussians:
         with torch.no_grad():
             # Noise first: with K = 1 the same generator then gives the same draws as the single Gaussian.
             noise = _normal(self.loc[:, 0], (samples,), generator)
-            k = torch.multinomial(self.log_weights.exp(), samples, replacement=True, generator=generator)  # [B, S]
+            k = categorical(self.log_weights, samples, generator)  # [B, S]
             k = k.T.unsqueeze(-1).unsqueeze(-1).expand(*noise.shape[:2], 1, noise.shape[-1])  # [S, B, 1, L]
             loc, scale = (p.expand(samples, *p.shape).gather(2, k).squeeze(2) for p in (self.loc, self.scale))
             z = loc + scale * noise
@@ -162,6 +162,17 @@ class ImplicitReparametrisation(torch.autograd.Function):
         grad_loc = v * after - later * u_over_scale
         grad_scale = v * after * u - later * (u.square() - 1) / scale
         return None, -weight_shift.sum(-1).sum(0), grad_loc.sum(0), grad_scale.sum(0)
+
+
+def categorical(
+    log_weights: Float[Tensor, "B K"], draws: int, generator: torch.Generator | None = None
+) -> Int[Tensor, "B S"]:
+    """`draws` numbers per row, with replacement, in proportion to weights that need not be normalised.
+
+    Where the weights are not finite all are alike: the loss will say so at the right step, a crash here would not.
+    """
+    weights = log_weights.softmax(-1).nan_to_num(nan=1.0)
+    return torch.multinomial(weights, draws, replacement=True, generator=generator)
 
 
 def _sum_observed(per_feature: Tensor, m: Tensor | None) -> Tensor:

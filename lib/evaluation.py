@@ -22,8 +22,9 @@ def grid_log_likelihood(
     """log p(x_obs) of each row in nats, by numerical integration over a two-dimensional latent (section 6.1).
 
     log p(x) = logsumexp_g [ log p(z_g) + log p(x | z_g) ] + log(cell area), over `points` left ends per axis on
-    [-limit, limit). Without a mask all features count. Computed in double precision for chunks of the grid: the
-    intermediate tables take at most about `memory` bytes (128 MiB) beyond the rows and the model, whatever the grid.
+    [-limit, limit). Without a mask all features count. The decoder runs in its own precision, densities and sums in
+    double, for chunks of the grid: the intermediate tables take at most about `memory` bytes (128 MiB) beyond the rows
+    and the model, whatever the grid.
 
     Raises ValueError for a model whose latent is not two-dimensional.
     """
@@ -60,7 +61,6 @@ def _log_likelihood_table(likelihood, x: Tensor, m: Tensor) -> Tensor:
     constant = -0.5 * loc.square() * precision - log_scale - 0.5 * math.log(2 * math.pi)
     weights = torch.cat([-0.5 * precision, loc * precision, constant], -1)  # [g, 3 D]
     features = torch.cat([x.square(), x, m.double()], -1)  # [N, 3 D]; x is zero where missing
-    features[:, : 2 * x.shape[1]] *= torch.cat([m, m], -1)
     return features @ weights.T
 
 

@@ -53,7 +53,7 @@ class Experiment:
             family=method.family,
             components=method.components(budget),
             encoder_input=method.encoder_input,
-            encoder_floor=1e-5 if method.ancestral_mixture else 0.0,
+            encoder_floor=1e-5 if method.sampling == "ancestral" else 0.0,
         )
 
 
@@ -82,6 +82,16 @@ METRICS = (
     "test_log_likelihood_observed",
     "test_log_likelihood_observed_se",
 )
+
+
+def recorded(experiment: str) -> list[Record]:
+    """The records a figure draws unless told otherwise: of each setting its largest scale, run at full length.
+
+    Runs with other epochs than their scale's (`--epochs`) are left out: a shortened paper run is no paper run.
+    """
+    scales = EXPERIMENTS[names.known("experiment", experiment, EXPERIMENTS)].scales
+    found = records.load(experiment)
+    return records.largest_scale(r for r in found if r.request["epochs"] == scales[r.request["scale"]].epochs)
 
 
 def run(
@@ -122,7 +132,7 @@ def run(
         raise ValueError(f"seeds are whole numbers from 0 to 2^63 - 1, not {bad[0]}.")
     folder = Path(results or records.results_folder())
     content = datasets.load(plan.dataset, data)
-    missing = 0.0 if method == "VAE" else plan.missing
+    missing = 0.0 if chosen.complete else plan.missing
     requests = {
         seed: {
             "experiment": experiment, "scale": scale, "method": method, "budget": budget, "seed": seed,
@@ -188,7 +198,7 @@ def live(method: str = "MissSVAE", budget: int = 5, seed: int = SEEDS[0], epochs
     """A training of seconds for a reader to watch: 2560 rows of the embedded data, no record, no checkpoint."""
     plan = EXPERIMENTS["mog"]
     chosen, content = methods.get(method), datasets.load(plan.dataset, "embedded")
-    missing = 0.0 if method == "VAE" else plan.missing
+    missing = 0.0 if chosen.complete else plan.missing
     split, _ = _splits(content, missing, seed, 2560)
     settings = replace(plan.settings, budget=budget, epochs=epochs)
 

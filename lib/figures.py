@@ -1,4 +1,4 @@
-"""The figures, drawn from records alone: one style, one colour per method, one function per figure.
+"""The figures, drawn from records alone (Fig. 7: from the data): one style, one colour per method, a function each.
 
 Every figure is 7 inches wide, the width of the text. The functions return a matplotlib Figure; nothing is
 shown or saved.

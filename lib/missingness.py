@@ -38,7 +38,8 @@ def uniform(shape: tuple[int, int], fraction: float, generator: torch.Generator)
     Rows may end up fully missing (see `drop_empty`).
 
     Raises ValueError unless 0 <= fraction < 1.
-    Source: Simkus & Gutmann 2024, section 6 ("uniform missingness"); the exact count as in their experiments.
+    Source: Simkus & Gutmann 2024, section 6 ("uniform missingness"); the exact count is how their released
+    configuration realises it.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"missing fraction is {fraction}; it must be at least 0 and below 1")

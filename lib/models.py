@@ -24,7 +24,7 @@ class VAE(nn.Module):
         decoder: network from L latents to 2 D outputs (Gaussian: locations, raw scales) or D logits (Bernoulli).
         latent_dim: L.
         family: posterior family; "mixture" has `components` diagonal Gaussians.
-        encoder_input: "masked" = [x * m, m]; "completed" = a completed row; "completed+mask" = both.
+        encoder_input: "masked" = [x, zeros where missing; m]; "completed" = a completed row; "completed+mask" = both.
         likelihood: "gaussian" or "bernoulli" (pixels in {-1, +1}).
         encoder_floor, decoder_floor: added to the standard deviations softplus(raw); 0 for none.
     """

@@ -203,14 +203,15 @@ def describe(records: Iterable[Record]) -> str:
     if not records:
         return "Not run."
     sources = [SOURCES.get(s, s) for s in _values(records, "data_source")]
-    seeds = len({r.request["seed"] for r in records})
+    seeds = _values(records, "seed")
+    plural = "s" if len(seeds) > 1 else ""
     minutes = sum(r.provenance.get("minutes") or 0 for r in records)
     devices = sorted({_device(r) for r in records})
     commits = sorted({str(r.provenance.get("commit", "unknown")) for r in records})
     failed = sum(not r.finished for r in records)
     return (
         f"{_count(len(records), 'run')} at scale {_join(_values(records, 'scale'))}: "
-        f"{_join(_values(records, 'epochs'))} epochs, {_count(seeds, 'seed')}, {_join(sources)}; "
+        f"{_join(_values(records, 'epochs'))} epochs, seed{plural} {_join(seeds)}, {_join(sources)}; "
         f"{_join(devices)}, {minutes:,.1f} minutes of training in total; commit {_join(commits)}."
         + (f" Failed and not drawn: {_count(failed, 'run')}." if failed else "")
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from .distributions import MixtureOfGaussians
+from .distributions import MixtureOfGaussians, categorical
 from .models import VAE
 from .objectives import encode_completed, imputation_mixture
 from .shapes import Bool, Float, Int, Tensor
@@ -168,7 +168,7 @@ def _propose(model: VAE, m: Tensor, x: Tensor, replenish: int, generator):
 
 def _resample(log_weight: Tensor, draws: int, generator) -> Int[Tensor, "S B"]:
     """Numbers of `draws` proposals of each row, with replacement, in proportion to the weights."""
-    return torch.multinomial(log_weight.softmax(0).T, draws, replacement=True, generator=generator).T
+    return categorical(log_weight.T, draws, generator).T
 
 
 def _redraw(model: VAE, m: Tensor, x: Tensor, z: Tensor, generator) -> Tensor:

@@ -43,7 +43,8 @@ def method_table() -> str:
         posterior = "mixture of $K$" if method.family == "mixture" else "Gaussian"
         posterior += ", $K$ imputations" if method.imputes else ""
         mark = "" if method.proposed else "†" if method.name in FIGURE2 else "‡"
-        rows.append([method.name + mark, OBJECTIVES[method.theta], OBJECTIVES[method.phi], posterior, method.sampling])
+        sampling = "conditional VAE sampler" if method.imputes else method.sampling
+        rows.append([method.name + mark, OBJECTIVES[method.theta], OBJECTIVES[method.phi], posterior, sampling])
     return markdown(["method", "decoder objective", "encoder objective", "posterior", "sampling"], rows)
 
 

@@ -225,7 +225,7 @@ def test_damaged_checkpoint_is_set_aside_with_a_warning(spoil, path, checkpoint)
     with pytest.warns(UserWarning, match=f"cannot resume from .*{path.name}.*starting afresh"):
         result = tiny.train("DeMissVAE", checkpoint=checkpoint)[0]
     assert tiny.same(result, whole)
-    assert path.with_name("run.pt.damaged").read_bytes() == bad
+    assert path.with_name("run.pt.unused").read_bytes() == bad
 
 
 FOREIGN = {
@@ -245,7 +245,7 @@ def test_checkpoint_of_another_run_is_set_aside_with_a_warning(other, path, chec
     with pytest.warns(UserWarning, match="cannot resume"):
         result = tiny.train("DeMissVAE", checkpoint=checkpoint, **FOREIGN[other])[0]
     assert tiny.same(result, whole)
-    assert path.with_name("run.pt.damaged").exists()
+    assert path.with_name("run.pt.unused").exists()
 
 
 def test_checkpoint_of_another_mask_is_set_aside(path, checkpoint):

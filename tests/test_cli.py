@@ -190,6 +190,7 @@ def replaced(option: str, value: str) -> list[str]:
         (replaced("--budget", "-3"), ["budget", "at least 1", "not -3"]),
         (replaced("--seeds", "-7"), ["seeds", "-7"]),
         ([*RUN, "--epochs", "0"], ["epochs", "at least 1"]),
+        ([*RUN, "--device", "gpu"], ["--device gpu", "cpu"]),
         ([*RUN, "--data", "autors"], ["unknown data source 'autors'", "authors", "embedded"]),
         ([*RUN, "--threads", "0"], ["--threads", "at least 1"]),
         ([*RUN, "--time-limit", "-1"], ["--time-limit", "positive"]),

@@ -1,11 +1,13 @@
 """Densities, draws and detached twins of the distributions of latents and features."""
 
+import math
+
 import pytest
 import torch
 from exact import agrees, seeded
 from torch import distributions as reference
 
-from lib.distributions import Bernoulli, DiagonalGaussian, MixtureOfGaussians
+from lib.distributions import Bernoulli, DiagonalGaussian, MixtureOfGaussians, categorical
 
 B, K, L = 3, 4, 2
 
@@ -137,3 +139,12 @@ class TestMixture:
         assert z.grad is not None and all(p.grad is None for p in (q.logits, q.loc, q.scale))
         p = DiagonalGaussian(q.loc[:, 0], q.scale[:, 0])
         assert not p.detach().loc.requires_grad and not p.detach().scale.requires_grad
+
+
+def test_categorical_weights():
+    """Unnormalised weights are followed, and rows without a finite weight are drawn evenly instead of crashing."""
+    log_weights = torch.tensor([[0.0, math.log(3.0)], [math.nan, 0.0], [-math.inf, -math.inf]]).double() + 7
+    draws = categorical(log_weights, 20_000, torch.Generator().manual_seed(0)).double()
+    assert draws.shape == (3, 20_000)
+    for row, expected in zip(draws, (0.75, 0.5, 0.5), strict=True):
+        assert abs(row.mean() - expected) < 4.5 * (expected * (1 - expected) / 20_000) ** 0.5

@@ -107,6 +107,13 @@ def test_seeds_and_epochs_are_the_scales_unless_given():
     assert record.request["epochs"] == 1 and record.history["epoch"] == [1]
 
 
+def test_a_shortened_run_is_not_drawn_by_default():
+    full = experiments.run("mog", seeds=[1], **ASKED)
+    experiments.run("mog", seeds=[1], epochs=1, **ASKED)
+    drawn = [r for r in experiments.recorded("mog") if r.request["scale"] == "smoke"]
+    assert drawn == full
+
+
 # ---- looking up ---------------------------------------------------------------------------------------------
 
 

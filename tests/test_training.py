@@ -1,6 +1,7 @@
 """The training loop: what one step does, what an epoch does, what is refused. Interruptions: test_checkpoints.py."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -380,6 +381,19 @@ def test_non_finite_validation_bound_fails():
     x_val[data.m_val] = 3e38
     result = tiny.train("MVAE", data=data._replace(x_val=x_val))[0]
     assert result.status == "failed" and f"step {tiny.STEPS}" in result.message
+
+
+@pytest.mark.parametrize("name", ["MVAE", "MissVAE", "MissIWAE", "DeMissVAE"])
+def test_divergence_is_a_failed_run_and_no_crash(name):
+    """Parameters that overflow at once: the draws of components and imputations must survive until the loss is seen."""
+    settings = dataclasses.replace(tiny.SETTINGS, learning_rate=1e6)
+    result = tiny.train(name, settings=settings)[0]
+    assert result.status == "failed" and "smaller learning rate" in result.message
+
+
+def test_non_finite_evaluation_fails():
+    result = tiny.train("MVAE", evaluate=lambda model, seed: {"score": math.nan}, evaluate_every=1)[0]
+    assert result.status == "failed" and f"evaluation not finite after step {tiny.STEPS}" in result.message
 
 
 def test_other_seeds_go_on_after_a_failure():
