@@ -7,7 +7,7 @@ so that the page shows the object once.
 
 import io
 
-SALT = "missvae"  # fixes the identifiers inside an SVG, so that two executions write the same bytes
+from .figures import METADATA, STYLE
 
 
 def _store(name: str, data: dict) -> None:
@@ -25,8 +25,9 @@ def figure(name: str, fig, caption: str = "") -> None:
     import matplotlib.pyplot as plt
 
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": SALT, "svg.fonttype": "none"}):
-        fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    # two executions must write the same bytes, for a figure made elsewhere too
+    with matplotlib.rc_context({key: STYLE[key] for key in ("svg.hashsalt", "svg.fonttype")}):
+        fig.savefig(buffer, format="svg", metadata=METADATA)
     plt.close(fig)
     _store(name, {"image/svg+xml": buffer.getvalue(), "text/plain": f"figure {name}"})
     if caption:

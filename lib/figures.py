@@ -92,7 +92,7 @@ def figure2(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> Figu
 
     Box: quartiles; black line: median; dashed line: mean; whiskers: range; dots: runs. "not run" stands where
     there is no record. The dotted line is the mean log-density of the generating distribution, which no model
-    can exceed.
+    exceeds in expectation.
     """
     fig, ax = panels(height=3.0)
     step = len(SEVEN) + 1.5
