@@ -27,6 +27,7 @@ help:
 	@echo 'make book                executes every notebook afresh and builds the book from recorded runs'
 	@echo 'make book SCALE=smoke    trains at that scale instead (smoke, laptop or paper; records go to .runs/)'
 	@echo 'make test                runs the test suite'
+	@echo 'make        tries the grid on a Slurm cluster made of this machine (root, slurm-wlm, munge)'
 	@echo 'make refresh             re-executes the committed notebooks that are stale'
 	@echo 'make check               says which committed notebooks are stale, unexecuted or failing'
 	@echo 'make clean               removes what was built (environment and records stay)'
@@ -39,7 +40,7 @@ help:
 	  { echo 'Python 3.11 or newer is needed, found: '"$$($(PYTHON) --version 2>&1)"'. Try: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
 	@$(PY) -c 'import pip' 2>/dev/null || { echo 'making the environment .venv'; $(PYTHON) -m venv --clear .venv; }
 	@echo 'installing the pinned requirements (a few minutes the first time)'
-	$(PY) -m pip install --quiet -c constraints.txt $(TORCH) -e '.[book,test]'
+	$(PY) -m pip install --quiet -c constraints.txt $(TORCH) -e '.[book,grid,test]'
 	@touch $@
 
 book: .venv/.installed
@@ -51,6 +52,7 @@ book: .venv/.installed
 
 test: .venv/.installed
 	$(PY) -m pytest
+
 
 refresh: .venv/.installed
 	$(PY) -m tools.notebooks refresh </dev/null

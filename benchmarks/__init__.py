@@ -1,1 +1,10 @@
-"""Measurements of speed: `python -m benchmarks.steps --help`."""
+"""Measurements of speed, each a command with `--help`:
+
+    python -m benchmarks.steps        a training step beside its floor, per method and budget
+    python -m benchmarks.growth       how the cost grows with budget, batch, features and number of runs
+    python -m benchmarks.evaluation   the grid log-likelihood and the importance-sampled bound beside their products
+    python -m benchmarks.tried        what might make a step faster, and whether it does
+    python -m benchmarks.profile      which operators a step spends its time in
+
+`--record` keeps the numbers for the book: `results/benchmarks/<name>.json`, with the machine they belong to.
+"""

@@ -1,24 +1,28 @@
 """The command line: `python -m lib list`, `python -m lib run mog --method MissSVAE --budget 5`."""
 
+# ruff: noqa: E402
+import signal
+
+if __name__ == "__main__":  # Ctrl-C while modules are imported ends the process, without a traceback
+    ctrl_c = signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import json
 import sys
-import time
 from collections import Counter
 
 import torch
 
-from . import experiments, methods, names, records
-from .datasets import DataError
+from . import experiments, jobs, methods, records
 
 DONE, FAILED, STOPPED = 0, 1, 75  # 75: "try again later", as sysexits.h has it
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         return options.command(options)
-    except (ValueError, DataError, records.RecordError) as error:
+    except jobs.EXPECTED as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
@@ -39,9 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(command=_list)
     run = commands.add_parser(
         "run", help="train what has no record yet, evaluate it, record it, print a table",
-        description="Train what has no record yet, evaluate it, record it, and print a table. Ctrl-C leaves a "
-        "checkpoint; the same command (without --fresh) resumes. Exit status: 0 done, 1 a training failed (non-finite "
-        "loss), 2 wrong arguments, data or records, 75 stopped by the time limit, 130 interrupted.",
+        description="Train what has no record yet, evaluate it, record it, and print a table. Runs go side by side, "
+        "one process per core. Ctrl-C leaves checkpoints; the same command (without --fresh) resumes. What another "
+        "process is training is waited for. Exit status: 0 done, 1 a training failed (non-finite loss) or its process "
+        "died, 2 wrong arguments, data or records, or a disk that is full, 75 stopped by the time limit, "
+        "130 interrupted.",
     )  # fmt: skip
     run.set_defaults(command=_run)
     run.add_argument("experiment", help=" or ".join(experiments.EXPERIMENTS))
@@ -55,11 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--fresh", action="store_true", help="train again even where a record exists")
     run.add_argument("--time-limit", type=float, metavar="MINUTES", help="then checkpoint and stop")
-    run.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    run.add_argument("--device", default="auto", help="cpu, cuda, or auto (default: cuda if PyTorch can use it)")
     run.add_argument(
-        "--threads", type=int, default=1, help="of PyTorch on a CPU (default 1: best for networks this small)"
+        "--jobs", type=int, metavar="N", help="processes side by side (default: one per core, or one on a GPU)"
     )
-    run.add_argument("--json", action="store_true", help="one JSON object per seed on standard output")
+    run.add_argument(
+        "--threads", type=int, default=1, help="of PyTorch on a CPU, per process (default 1: best for small networks)"
+    )
+    run.add_argument(
+        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="between checkpoints (default 30)"
+    )
+    run.add_argument("--json", action="store_true", help="one JSON object per seed on standard output, as they come")
     return parser
 
 
@@ -84,45 +96,63 @@ def _list(options) -> int:
 
 
 def _run(options) -> int:
-    plan = experiments.EXPERIMENTS[names.known("experiment", options.experiment, experiments.EXPERIMENTS)]
-    how = plan.scales[names.known("scale", options.scale, plan.scales)]
-    if options.threads < 1:
-        raise ValueError(f"--threads must be at least 1, not {options.threads}.")
-    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    if options.device not in (devices := ["cpu", *(["cuda", *gpus] if gpus else [])]):
-        raise ValueError(f"--device {options.device}: PyTorch can use {', '.join(devices)} on this machine.")
-    torch.set_num_threads(options.threads)
+    for name in ("threads", "jobs"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, not {value}.")
     if options.time_limit is not None and not options.time_limit > 0:
         raise ValueError(f"--time-limit must be a positive number of minutes, not {options.time_limit}.")
-    deadline = None if options.time_limit is None else time.monotonic() + 60 * options.time_limit
-    done = expected = 0
-    failed = False
+    device = _device(options.device)
+    requests = experiments.requests(
+        options.experiment, scale=options.scale, methods=[options.method] if options.method else None,
+        budgets=None if options.budget is None else [options.budget], seeds=options.seeds, epochs=options.epochs,
+        data=options.data,
+    )  # fmt: skip
     rows = []
-    for budget in [options.budget] if options.budget is not None else how.budgets:
-        for method in [options.method] if options.method else plan.methods:
-            expected += len(set(options.seeds or how.seeds))
-            for record in experiments.run(
-                options.experiment, method=method, budget=budget, seeds=options.seeds, scale=options.scale,
-                epochs=options.epochs, data=options.data, fresh=options.fresh, device=options.device,
-                time_limit=None if deadline is None else max(0.0, deadline - time.monotonic()),
-            ):  # fmt: skip
-                done += 1
-                failed |= not record.finished
-                rows.append(_row(record))
-                if options.json:
-                    print(json.dumps(rows[-1]), flush=True)
+
+    def keep(record: records.Record) -> None:
+        rows.append((requests.index(record.request), _row(record)))
+        if options.json:
+            print(json.dumps(rows[-1][1]), flush=True)
+
+    broken = jobs.run(
+        requests, keep, jobs=options.jobs, threads=options.threads, device=device, fresh=options.fresh,
+        time_limit=None if options.time_limit is None else 60 * options.time_limit,
+        checkpoint_seconds=options.checkpoint_seconds,
+    )  # fmt: skip
+    rows = [row for _, row in sorted(rows, key=lambda pair: pair[0])]  # as asked, not as they came
     if not options.json and rows:
         _print_table(rows)
-    for row in rows:
-        if row["status"] == "failed":
-            print(f"{row['method']} seed {row['seed']} failed: {row['message']}", file=sys.stderr)
-    if done < expected:
+    return _verdict(rows, broken, len(requests))
+
+
+def _verdict(rows: list[dict], broken: list[str], expected: int) -> int:
+    """Says on standard error what is no success; the exit status."""
+    failed = [row for row in rows if row["status"] == "failed"]
+    for row in failed:
+        print(f"{row['method']} seed {row['seed']} failed: {row['message']}", file=sys.stderr)
+    if broken:
+        runs = "; ".join(broken)
+        print(f"ended in an error, explained above: {runs}. The same command tries again.", file=sys.stderr)
+        return FAILED
+    if (left := expected - len(rows)) > 0:
         print(
-            f"time limit: {expected - done} of {expected} runs unfinished; the same command without --fresh resumes.",
+            f"time limit: {left} of {expected} runs unfinished; the same command without --fresh resumes.",
             file=sys.stderr,
         )
         return STOPPED
     return FAILED if failed else DONE
+
+
+def _device(name: str) -> str:
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    devices = ["cpu", *(["cuda", *gpus] if gpus else [])]
+    if name == "auto":
+        name = devices[1] if gpus else "cpu"
+        if gpus:
+            print(f"training on {torch.cuda.get_device_name()} (--device cpu for the processor)", file=sys.stderr)
+    if name not in devices:
+        raise ValueError(f"--device {name}: PyTorch can use {', '.join(devices)} on this machine.")
+    return name
 
 
 def _row(record: records.Record) -> dict:
@@ -145,4 +175,7 @@ def _print_table(rows: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGINT, ctrl_c)
+    status = main()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(status)

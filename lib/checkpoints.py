@@ -1,6 +1,7 @@
 """Checkpoints that are whole or absent, and signals that wait for the end of a step."""
 
 import contextlib
+import glob
 import os
 import signal
 import warnings
@@ -10,15 +11,37 @@ from pathlib import Path
 import torch
 
 
+class CheckpointError(OSError):
+    """A checkpoint that cannot be written: the message names the file, the reason and what to do."""
+
+
 def save(content: dict, path: Path) -> None:
-    """Write tensors and plain data atomically: a temporary file beside the target, then one rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write tensors and plain data atomically: a temporary file beside the target, then one rename.
+
+    Raises CheckpointError; the checkpoint written before, if there is one, is then still whole.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        torch.save(content, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                torch.save(content, file)  # not flushed to the disk itself: that can hold training up for seconds
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # torch makes the latter of a full disk, in the course of the former
+        first = error if isinstance(error, OSError) else error.__context__
+        reason = getattr(first, "strerror", None) or str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"checkpoint {path}: cannot write ({reason}). Free space there, or choose another folder"
+        ) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint and what a killed process left half written. Only for whoever holds the run's lock."""
+    path.unlink(missing_ok=True)
+    for half in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        half.unlink(missing_ok=True)
 
 
 def load(path: Path, identity: str, device: torch.device) -> dict | None:
@@ -55,13 +78,17 @@ class Stop:
 
 @contextlib.contextmanager
 def deferred_signals() -> Iterator[Stop]:
-    """Ctrl-C and SIGTERM wait for the end of a step, so that a checkpoint is whole; a second Ctrl-C does not wait."""
+    """Ctrl-C and SIGTERM wait for the end of a step, so that a checkpoint is whole.
+
+    A second Ctrl-C does not wait; a second SIGTERM does: a batch system may send it to a process and to its parent,
+    which passes it on.
+    """
     stop = Stop()
 
     def note(number, frame):
-        if stop.signal:
+        if stop.signal == number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.signal = number
+        stop.signal = stop.signal or number
 
     try:
         previous = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}

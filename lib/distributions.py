@@ -11,13 +11,9 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .shapes import Bool, Float, Int, Tensor
+from .streams import Generator, categorical, normal, uniform
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-
-
-def _normal(loc: Tensor, samples: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """Standard normal noise [*samples, *loc.shape]."""
-    return torch.randn(*samples, *loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
 
 
 class DiagonalGaussian:
@@ -50,14 +46,14 @@ class DiagonalGaussian:
         """
         return _sum_observed(self.log_prob_per_feature(x), m)
 
-    def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "..."]:
-        return (self.loc + self.scale * _normal(self.loc, (), generator)).detach()
+    def sample(self, generator: Generator | None = None) -> Float[Tensor, "..."]:
+        return (self.loc + self.scale * normal(self.loc, self.loc.shape, generator)).detach()
 
-    def rsample(self, samples: int, generator: torch.Generator | None = None) -> Float[Tensor, "S ..."]:
+    def rsample(self, samples: int, generator: Generator | None = None) -> Float[Tensor, "S ..."]:
         """Reparametrised draws z = loc + scale * noise, [S, ..., L]."""
-        return self.loc + self.scale * _normal(self.loc, (samples,), generator)
+        return self.loc + self.scale * normal(self.loc, (samples, *self.loc.shape), generator)
 
-    def rsample_stratified(self, samples: int, generator: torch.Generator | None = None) -> Float[Tensor, "S 1 ..."]:
+    def rsample_stratified(self, samples: int, generator: Generator | None = None) -> Float[Tensor, "S 1 ..."]:
         """The same draws with an axis for the single component, [S, 1, ..., L]."""
         return self.rsample(samples, generator).unsqueeze(1)
 
@@ -79,9 +75,9 @@ class Bernoulli:
     def log_prob(self, x: Float[Tensor, "..."], m: Bool[Tensor, "B D"] | None = None) -> Float[Tensor, "..."]:
         return _sum_observed(self.log_prob_per_feature(x), m)
 
-    def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "..."]:
-        uniform = torch.rand(self.logits.shape, generator=generator, dtype=self.logits.dtype, device=self.logits.device)
-        return torch.where(uniform < torch.sigmoid(self.logits.detach()), 1.0, -1.0).to(self.logits.dtype)
+    def sample(self, generator: Generator | None = None) -> Float[Tensor, "..."]:
+        u = uniform(self.logits, self.logits.shape, generator)
+        return torch.where(u < torch.sigmoid(self.logits.detach()), 1.0, -1.0).to(self.logits.dtype)
 
 
 class MixtureOfGaussians:
@@ -102,16 +98,16 @@ class MixtureOfGaussians:
         constant = self.log_weights - (self.scale.log() + _HALF_LOG_2PI).sum(-1)  # [B, K]
         return torch.logsumexp(constant - 0.5 * u.square().sum(-1), -1)
 
-    def rsample_stratified(self, samples: int, generator: torch.Generator | None = None) -> Float[Tensor, "S K B L"]:
+    def rsample_stratified(self, samples: int, generator: Generator | None = None) -> Float[Tensor, "S K B L"]:
         """`samples` draws from each component by the ordinary reparametrisation (section 4.1)."""
         loc, scale = self.loc.transpose(0, 1), self.scale.transpose(0, 1)  # [K, B, L]
-        return loc + scale * _normal(loc, (samples,), generator)
+        return loc + scale * normal(loc, (samples, *loc.shape), generator)
 
-    def rsample(self, samples: int, generator: torch.Generator | None = None) -> Float[Tensor, "S B L"]:
+    def rsample(self, samples: int, generator: Generator | None = None) -> Float[Tensor, "S B L"]:
         """Ancestral draws: a component, then a latent; differentiable by implicit reparametrisation (section 4.1)."""
         with torch.no_grad():
             # Noise first: with K = 1 the same generator then gives the same draws as the single Gaussian.
-            noise = _normal(self.loc[:, 0], (samples,), generator)
+            noise = normal(self.loc, (samples, *self.loc[:, 0].shape), generator)
             k = categorical(self.log_weights, samples, generator)  # [B, S]
             k = k.T.unsqueeze(-1).unsqueeze(-1).expand(*noise.shape[:2], 1, noise.shape[-1])  # [S, B, 1, L]
             loc, scale = (p.expand(samples, *p.shape).gather(2, k).squeeze(2) for p in (self.loc, self.scale))
@@ -135,6 +131,13 @@ class ImplicitReparametrisation(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def vmap(info, in_dims, z, *parameters):
+        """Rows are independent: runs side by side are more rows."""
+        z = z.movedim(in_dims[0], 1)  # [S, R, B, L]
+        rows = [p.movedim(d, 0).flatten(0, 1) for p, d in zip(parameters, in_dims[1:], strict=True)]
+        return ImplicitReparametrisation.apply(z.flatten(1, 2), *rows).unflatten(1, z.shape[1:3]), 1
 
     @staticmethod
     @once_differentiable
@@ -162,17 +165,6 @@ class ImplicitReparametrisation(torch.autograd.Function):
         grad_loc = v * after - later * u_over_scale
         grad_scale = v * after * u - later * (u.square() - 1) / scale
         return None, -weight_shift.sum(-1).sum(0), grad_loc.sum(0), grad_scale.sum(0)
-
-
-def categorical(
-    log_weights: Float[Tensor, "B K"], draws: int, generator: torch.Generator | None = None
-) -> Int[Tensor, "B S"]:
-    """`draws` numbers per row, with replacement, in proportion to weights that need not be normalised.
-
-    Where the weights are not finite all are alike: the loss will say so at the right step, a crash here would not.
-    """
-    weights = log_weights.softmax(-1).nan_to_num(nan=1.0)
-    return torch.multinomial(weights, draws, replacement=True, generator=generator)
 
 
 def _sum_observed(per_feature: Tensor, m: Tensor | None) -> Tensor:

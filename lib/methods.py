@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from . import names, objectives
 from .models import VAE, EncoderInput, Family
 from .shapes import Bool, Float, Tensor
+from .streams import Generator
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Method:
         budget: int,
         *,
         gradient: objectives.Gradient = "stl",
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Bounds per row to be maximised: (by the decoder, by the encoder); the same tensor twice if they agree.
 
@@ -66,7 +65,7 @@ class Method:
         return theta, theta
 
     def monitor(self, model: VAE, x: Float[Tensor, "*K B D"], m: Bool[Tensor, "B D"], budget: int, *,
-                generator: torch.Generator | None = None) -> Float[Tensor, " B"]:  # fmt: skip
+                generator: Generator | None = None) -> Float[Tensor, " B"]:  # fmt: skip
         """The bound of log p(x_obs) to watch on validation rows: the decoder's; DeMissVAE's with its entropy,
         without which eq. (10) is no bound. MVB-VAE's lacks the entropy of its imputations, which is not known."""
         if self.theta == "cvi":

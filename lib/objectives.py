@@ -19,13 +19,14 @@ import torch
 from .distributions import DiagonalGaussian, MixtureOfGaussians
 from .models import VAE
 from .shapes import Bool, Float, Tensor
+from .streams import Generator
 
 Gradient = Literal["stl", "path", "dreg"]
 
 
 def elbo(
     model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], *,
-    samples: int = 1, gradient: Gradient = "stl", generator: torch.Generator | None = None,
+    samples: int = 1, gradient: Gradient = "stl", generator: Generator | None = None,
 ) -> Float[Tensor, " B"]:  # fmt: skip
     """Evidence lower bound of incomplete rows, eq. (4); a mixture is sampled ancestrally."""
     x, q = _encode(model, x, m)
@@ -36,7 +37,7 @@ def elbo(
 
 def selbo(
     model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], *,
-    samples: int = 1, gradient: Gradient = "stl", generator: torch.Generator | None = None,
+    samples: int = 1, gradient: Gradient = "stl", generator: Generator | None = None,
 ) -> Float[Tensor, " B"]:  # fmt: skip
     """Stratified ELBO, eq. (5): `samples` draws from each component."""
     x, q = _encode(model, x, m)
@@ -48,7 +49,7 @@ def selbo(
 
 def iwelbo(
     model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], *,
-    samples: int = 1, gradient: Gradient = "stl", generator: torch.Generator | None = None,
+    samples: int = 1, gradient: Gradient = "stl", generator: Generator | None = None,
 ) -> Float[Tensor, " B"]:  # fmt: skip
     """Importance-weighted ELBO with I = `samples` draws, eq. (7)."""
     x, q = _encode(model, x, m)
@@ -64,7 +65,7 @@ def iwelbo(
 
 def siwelbo(
     model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], *,
-    samples: int = 1, gradient: Gradient = "stl", generator: torch.Generator | None = None,
+    samples: int = 1, gradient: Gradient = "stl", generator: Generator | None = None,
 ) -> Float[Tensor, " B"]:  # fmt: skip
     """Stratified importance-weighted ELBO, eq. (8), with I = `samples` draws from each component."""
     x, q = _encode(model, x, m)
@@ -76,7 +77,7 @@ def siwelbo(
 
 def siwelbo_looser(
     model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], *,
-    samples: int = 1, gradient: Gradient = "stl", generator: torch.Generator | None = None,
+    samples: int = 1, gradient: Gradient = "stl", generator: Generator | None = None,
 ) -> Float[Tensor, " B"]:  # fmt: skip
     """The looser stratified bound of footnote 7 (Shi et al. 2019): an IWELBO per component, averaged by weight."""
     x, q = _encode(model, x, m)
@@ -88,7 +89,7 @@ def siwelbo_looser(
 
 def demiss(
     model: VAE, x: Float[Tensor, "K B D"], m: Bool[Tensor, "B D"], *,
-    samples: int = 1, gradient: Gradient = "stl", generator: torch.Generator | None = None,
+    samples: int = 1, gradient: Gradient = "stl", generator: Generator | None = None,
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:  # fmt: skip
     """DeMissVAE's two objectives from one forward pass (algorithm 1): (CVI for the decoder, LMVB for the encoder).
 
@@ -109,7 +110,7 @@ def demiss(
 
 def cvi(
     model: VAE, x: Float[Tensor, "K B D"], m: Bool[Tensor, "B D"], *,
-    samples: int = 1, gradient: Gradient = "stl", generator: torch.Generator | None = None,
+    samples: int = 1, gradient: Gradient = "stl", generator: Generator | None = None,
 ) -> Float[Tensor, " B"]:  # fmt: skip
     """The decoder's objective of DeMissVAE, eq. (10), without the entropy, which no decoder weight enters."""
     return demiss(model, x, m, samples=samples, gradient=gradient, generator=generator)[0]
@@ -117,7 +118,7 @@ def cvi(
 
 def lmvb(
     model: VAE, x: Float[Tensor, "K B D"], m: Bool[Tensor, "B D"], *,
-    samples: int = 1, gradient: Gradient = "stl", generator: torch.Generator | None = None,
+    samples: int = 1, gradient: Gradient = "stl", generator: Generator | None = None,
 ) -> Float[Tensor, " B"]:  # fmt: skip
     """The encoder's objective of DeMissVAE, eq. (12), without the entropy of the imputations."""
     return demiss(model, x, m, samples=samples, gradient=gradient, generator=generator)[1]
@@ -125,7 +126,7 @@ def lmvb(
 
 def cvi_elbo(
     model: VAE, x: Float[Tensor, "K B D"], m: Bool[Tensor, "B D"], *,
-    samples: int = 1, gradient: Gradient = "stl", generator: torch.Generator | None = None,
+    samples: int = 1, gradient: Gradient = "stl", generator: Generator | None = None,
 ) -> Float[Tensor, " B"]:  # fmt: skip
     """Eq. (10) with its entropy, the bound of the control CVI-VAE.
 
@@ -140,7 +141,7 @@ def cvi_elbo(
 
 def complete_elbo(
     model: VAE, x: Float[Tensor, "K B D"], m: Bool[Tensor, "B D"], *,
-    samples: int = 1, gradient: Gradient = "stl", generator: torch.Generator | None = None,
+    samples: int = 1, gradient: Gradient = "stl", generator: Generator | None = None,
 ) -> Float[Tensor, " B"]:  # fmt: skip
     """The complete-data ELBO, eq. (2); the mask only feeds an encoder that reads one. Averaged over the K copies."""
     return lmvb(model, x, torch.ones_like(m), samples=samples, gradient=gradient, generator=generator)

@@ -72,11 +72,13 @@ def check_writable(folder: Path | str | None = None) -> None:
     probe = folder / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        try:
+            probe.write_bytes(bytes(1 << 16))  # on a full disk, an empty file can still be made
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise RecordError(
-            f"results folder {folder}: cannot write ({error.strerror}). Make it writable, or set "
+            f"results folder {folder}: cannot write ({error.strerror}). Make it writable, free space, or set "
             "MISSVAE_RESULTS to a folder that is"
         ) from error
 
@@ -112,13 +114,16 @@ def write(record: Record, folder: Path | str | None = None) -> Path:
     return path
 
 
+def path(request: dict, folder: Path | str | None = None) -> Path:
+    """Where the record of this request is, or will be written; a newly written one hides a committed one."""
+    places = [_path(request, base) for base in _bases(folder)]
+    return next((place for place in places if place.exists()), places[0])
+
+
 def find(request: dict, folder: Path | str | None = None) -> Record | None:
-    """The record of exactly this request, or None; a newly written one before a committed one."""
-    for base in _bases(folder):
-        path = _path(request, base)
-        if path.exists():
-            return read(path)
-    return None
+    """The record of exactly this request, or None."""
+    place = path(request, folder)
+    return read(place) if place.exists() else None
 
 
 def read(path: Path | str) -> Record:

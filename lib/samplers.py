@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import torch
 
-from .distributions import MixtureOfGaussians, categorical
+from .distributions import MixtureOfGaussians
 from .models import VAE
 from .objectives import encode_completed, imputation_mixture
 from .shapes import Bool, Float, Int, Tensor
+from .streams import Generator, categorical, uniform
 
 
 class Completions(NamedTuple):
@@ -47,7 +48,7 @@ def impute(
     state,
     *,
     steps: int = 1,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ):
     """Move a state `steps` times; `state.x` are then the K completions [K, B, D]."""
     for _ in range(steps):
@@ -99,8 +100,7 @@ def metropolis_within_gibbs() -> Sampler:
         proposal = q.sample(generator)
         # log p(x | z') p(z') q(z | x) - log p(x | z) p(z) q(z' | x), both q at the current completion x
         log_ratio = _log_weight(model, q, state.x, proposal) - _log_weight(model, q, state.x, state.z)  # [K, B]
-        uniform = torch.rand(log_ratio.shape, generator=generator, dtype=log_ratio.dtype, device=log_ratio.device)
-        accepted = uniform.log() < log_ratio
+        accepted = uniform(log_ratio, log_ratio.shape, generator).log() < log_ratio
         z = torch.where(accepted.unsqueeze(-1), proposal, state.z)
         return Chain(_redraw(model, m, state.x, z, generator), z, accepted)
 

@@ -1,21 +1,63 @@
-"""The speed measurement: its fields, and that the floor holds exactly the matrix products of the real step."""
+"""The measurements of speed: floors hold exactly the matrix products, ratios come from rounds, records are whole."""
 
 import json
+import math
+import multiprocessing
+import threading
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import steps
-from lib import methods
+from benchmarks import common, evaluation, floors, growth, memory, profile, steps
+from lib import cost, methods, objectives, records
+from lib.networks import ResidualMLP
+from lib.records import RecordError
 
-FIELDS = {"method", "setting", "budget", "threads", "ms_per_step", "floor_ms", "ratio", "matmul_ms", "optimiser_ms"}
 SHORT = ["--rounds", "2", "--steps", "1"]
 
 
-def flops_of(block) -> int:
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """New records go to a folder of the test's own; no seconds are spent on the machine's peak."""
+    monkeypatch.setenv("MISSVAE_RESULTS", str(tmp_path))
+    monkeypatch.setattr(floors, "square_peak", lambda device: 100.0)
+    return tmp_path
+
+
+def build(name, budget=5, **options):
+    return common.build("mog", methods.get(name), budget, **{"features": 5} | options)
+
+
+def flop_of(block) -> int:
     with FlopCounterMode(display=False) as counter:
         block(1)
     return counter.get_total_flops()
+
+
+def json_lines(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+# ---- floors ------------------------------------------------------------------------------------------------
+
+
+def test_operations_of_a_small_network_by_hand():
+    network = ResidualMLP(3, 4, width=7, blocks=1)  # 3 -> 7, 7 -> 7 twice, 7 -> 4
+    assert floors.flop(floors.forward_products(network, 11)) == 2 * 11 * (3 * 7 + 2 * 7 * 7 + 7 * 4)
+
+
+def test_operations_of_a_step_by_hand():
+    """Three products per layer, but for the gradient of the encoder's input; DeMissVAE as the methods page counts."""
+    encoder, decoder = ((i * 200 + 6 * 200 * 200 + 200 * o) for i, o in ((10, 4), (2, 10)))
+    mvae = 2 * (64 * (3 * encoder - 10 * 200) + 5 * 64 * 3 * decoder)
+    assert floors.flop(floors.step_products(build("MVAE"), sampler=False)) == mvae
+    encoder = 5 * 200 + 6 * 200 * 200 + 200 * 4  # reads completed rows, without masks
+    demiss = 2 * 5 * 64 * (3 * encoder - 5 * 200 + 4 * decoder - 2 * 200)
+    assert floors.flop(floors.step_products(build("DeMissVAE"), sampler=False)) == demiss
 
 
 @pytest.mark.parametrize(
@@ -23,60 +65,303 @@ def flops_of(block) -> int:
     [("MVAE", False), ("MissSIWAE", False), ("VAE", False), ("DeMissVAE", False), ("DeMissVAE", True)],
 )
 def test_floor_has_exactly_the_matrix_products_of_the_step(name, sampler):
-    run = steps.build("mog", methods.get(name), 5)
-    step = steps.training_steps(run, run.steps_per_epoch if sampler else 0)
-    assert flops_of(step) == flops_of(steps.matrix_products(run, sampler)) > 0
+    run = build(name)
+    products = floors.step_products(run, sampler=sampler)
+    step = flop_of(common.training_steps([run], sampler=sampler))
+    assert step == flop_of(floors.multiply(products)) == floors.flop(products) > 0
 
 
 def test_floor_of_an_ancestral_mixture_lacks_only_its_tiny_jacobians():
-    run = steps.build("mog", methods.get("MissVAE"), 5)
-    step, floor = flops_of(steps.training_steps(run, 0)), flops_of(steps.matrix_products(run, False))
+    run = build("MissVAE")
+    step, floor = flop_of(common.training_steps([run])), floors.flop(floors.step_products(run, sampler=False))
     assert 0 <= step - floor < 1e-3 * step
 
 
-def test_floor_optimiser_updates_as_many_parameters():
-    run = steps.build("mog", methods.get("MVAE"), 5)
-    block = steps.optimiser_steps(run)
-    optimiser = next(c.cell_contents for c in block.__closure__ if hasattr(c.cell_contents, "param_groups"))
-    group = optimiser.param_groups[0]
-    assert sum(p.numel() for p in group["params"]) == 244_204 + 243_810  # encoder, decoder
-    assert group["amsgrad"] and group["fused"]
+def test_floor_of_runs_as_one_is_that_of_each():
+    alone, three = (floors.step_products(build("MissSVAE"), sampler=False, runs=r) for r in (1, 3))
+    assert floors.flop(three) == 3 * floors.flop(alone) == flop_of(floors.multiply(three))
 
 
-def test_steps_stay_in_the_epoch_they_are_meant_for():
-    run = steps.build("mog", methods.get("MVAE"), 1)
-    run.steps_per_epoch = 3
-    block = steps.training_steps(run, 3)
-    for _ in range(3):
-        block(2)
-        assert 3 <= run.step - 2 and run.step <= 6  # the second epoch's three steps
+def test_floor_optimiser_updates_as_many_parameters(monkeypatch):
+    made = []
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda *a, **k: made.append(adam(*a, **k)) or made[-1])
+    run = build("MVAE")
+    made.clear()
+    floors.optimiser_steps(run)(1)
+    floors.optimiser_steps(run, runs=2)(1)
+    groups = [optimiser.param_groups[0] for optimiser in made]
+    counts = [sum(p.numel() for p in group["params"]) for group in groups]
+    assert counts == [244_204 + 243_810, 2 * (244_204 + 243_810)]  # encoder, decoder
+    assert all(group["amsgrad"] and group["fused"] for group in groups)
 
 
-def test_json_is_one_object_per_method_and_budget(capsys):
-    assert steps.main(["--budget", "2", "3", "--method", "MVAE", "DeMissVAE", "--json", *SHORT]) == 0
-    results = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(r["method"], r["budget"]) for r in results] == [(m, b) for b in (2, 3) for m in ("MVAE", "DeMissVAE")]
-    for r in results:
-        assert FIELDS <= set(r) and r["setting"] == "mog" and r["threads"] == 1
-        assert r["floor_ms"] == pytest.approx(r["matmul_ms"] + r["optimiser_ms"], abs=1e-3)
-        assert r["ratio"] == pytest.approx(r["ms_per_step"] / r["floor_ms"], rel=1e-2)
-    demiss = results[1]
-    expected = demiss["step_without_sampler_ms"] / demiss["complete_ms"]
-    assert demiss["ratio_to_complete"] == pytest.approx(expected, rel=1e-2)
-    assert "complete_ms" not in results[0]
+def test_layers_without_a_known_floor_are_refused():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="layers of type Conv2d"):
+        floors.linear_layers(network)
 
 
-def test_table_has_a_line_per_method(capsys):
-    assert steps.main(["--budget", "2", "--method", "MVAE", *SHORT]) == 0
-    heading, line = capsys.readouterr().out.splitlines()
-    assert "ms/step" in heading and line.startswith("MVAE")
+# ---- steps -------------------------------------------------------------------------------------------------
+
+
+def test_steps_stay_in_whole_batches_of_the_epoch_they_are_meant_for():
+    runs = [build("DeMissVAE", 1, features=2, batch_size=500, seed=seed) for seed in (1, 2)]
+    full = [len(run.x) // 500 for run in runs]
+    assert min(full) == 3 and [run.steps_per_epoch for run in runs] == [4, 4]  # the fourth batch is incomplete
+    for sampler, first in ((True, 4), (False, 0), (None, 4)):
+        block = common.training_steps(runs, sampler=sampler)
+        seen = []
+        for _ in range(7):
+            block(1)
+            seen.append([run.step for run in runs])
+        assert seen == [[first + 1 + i % 3] * 2 for i in range(7)]
+
+
+def test_ratios_are_taken_within_rounds(monkeypatch):
+    """A machine that is ten times slower in one round changes no ratio."""
+    clock = [0.0]
+    monkeypatch.setattr(common.time, "perf_counter", lambda: clock[0])
+    speed = iter([1.0] * 2 + [1.0] * 2 + [10.0] * 2 + [2.0] * 2)  # the first pair warms up
+
+    def work(seconds):
+        def block(steps):
+            clock[0] += steps * seconds * next(speed)
+
+        return block
+
+    t = common.alternate({"step": work(0.003), "floor": work(0.002)}, rounds=3, steps=4)
+    np.testing.assert_allclose(t["step"], [3.0, 30.0, 6.0])
+    np.testing.assert_allclose(t["step"] / t["floor"], 1.5)
+    assert common.median(t["step"]) == 6.0 and common.quartiles(t["step"]) == [4.5, 18.0]
+
+
+def test_json_is_one_object_per_method_and_budget(capsys, results):
+    words = ["--budget", "1", "2", "--method", "MVAE", "DeMissVAE", "--json", "--record", *SHORT]
+    assert steps.main(words) == 0
+    rows = json_lines(capsys)
+    assert [(r["method"], r["budget"]) for r in rows] == [(m, b) for b in (1, 2) for m in ("MVAE", "DeMissVAE")]
+    for r in rows:
+        assert r["ratio_quartiles"][0] <= r["ratio"] <= r["ratio_quartiles"][1]
+        assert 0 < r["fraction_of_products"] < 1 < r["ratio"] * 1.2
+        assert ("complete_ms" in r) == (r["method"] == "DeMissVAE")
+    kept = cost.read("steps")
+    assert kept.rows == rows and kept.provenance["threads"] == 1 and kept.provenance["square_peak_gflops"] == 100
+    assert rows[0]["fraction_of_square_peak"] == pytest.approx(rows[0]["gflops"] / 100, rel=1e-2)
+    table = cost.steps_table(kept).splitlines()
+    assert len(table) == 2 + 4 and "DeMissVAE" in table[3]
+    assert len(cost.two_objectives_table(kept).splitlines()) == 2 + 2
+
+
+def test_table_has_a_line_per_method(capsys, results):
+    assert steps.main(["--budget", "1", "--method", "MVAE", "--runs", "2", *SHORT]) == 0
+    peak, heading, line = capsys.readouterr().out.splitlines()
+    assert "GFLOP/s" in peak and "ms/step" in heading and line.split()[:3] == ["MVAE", "1", "2"]
+
+
+def test_peak_memory_is_that_of_a_fresh_process():
+    # In megabytes: weights, gradients and three moments of 488 014 parameters alone are 9.8.
+    assert 9 < memory.peak_memory("mog", "MVAE", 1) < 100
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["--method", "MVEA"], "Did you mean MVAE?"), (["--budget", "0"], "at least 1"), (["--setting", "m"], "mog")],
+    [
+        (["--method", "MVEA"], "Did you mean MVAE?"),
+        (["--budget", "0"], "at least 1"),
+        (["--setting", "m"], "mog"),
+        pytest.param(
+            ["--device", "cuda"], "no CUDA", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+        ),
+    ],
 )
 def test_bad_arguments_are_explained(words, said, capsys):
     with pytest.raises(SystemExit) as error:
         steps.main(words)
     assert error.value.code == 2 and said in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that PyTorch can use")
+def test_everything_is_measured_on_a_gpu(capsys, results):
+    common_words = ["--device", "cuda", "--json", "--record", "--rounds", "2"]
+    assert steps.main([*common_words, "--method", "MissVAE", "DeMissVAE", "--runs", "3", "--memory"]) == 0
+    assert growth.main([*common_words, "--method", "MVAE"]) == 0
+    assert evaluation.main([*common_words, "--points", "40", "--samples", "2000"]) == 0
+    assert all(cost.read(f"{name}-cuda").rows for name in ("steps", "growth", "evaluation"))
+    assert cost.read("steps-cuda").provenance["device"] == torch.cuda.get_device_name()
+
+
+def test_profile_names_operators(capsys):
+    assert profile.main(["--budget", "1", "--steps", "2", "--lines", "60"]) == 0
+    printed = capsys.readouterr().out
+    assert "MVAE, budget 1, 1 runs as one, 2 steps" in printed and "aten::addmm" in printed
+
+
+# ---- growth and evaluation ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("quantity", "values", "expected"),
+    [
+        ("budget", (1, 3), lambda run: run.settings.budget),
+        ("batch", (16, 48), lambda run: run.settings.batch_size),
+        ("features", (5, 9), lambda run: run.x.shape[1]),
+    ],
+)
+def test_one_quantity_changes_at_a_time(quantity, values, expected):
+    runs = [growth._runs("mog", methods.get("MVAE"), quantity, value, "cpu") for value in values]
+    assert [expected(run) for (run,) in runs] == list(values)
+    usual = {"budget": 5, "batch_size": 64}
+    usual.pop({"budget": "budget", "batch": "batch_size"}.get(quantity), None)
+    assert all(getattr(run.settings, name) == value for (run,) in runs for name, value in usual.items())
+
+
+def test_growth_is_relative_to_the_first_value(capsys, results):
+    words = ["--method", "MVAE", "--quantity", "batch", "runs", "--values", "2", "4", "--json", "--record", *SHORT]
+    assert growth.main(words) == 0
+    rows = json_lines(capsys)
+    assert [(r["quantity"], r["value"]) for r in rows] == [(q, v) for q in ("batch", "runs") for v in (2, 4)]
+    assert [r["relative"] for r in rows[::2]] == [1.0, 1.0]
+    slow_round = growth._row("mog", "MVAE", "batch", 4, np.array([6.0, 60.0]), np.array([3.0, 30.0]))
+    assert slow_round["relative"] == 2.0 and slow_round["relative_quartiles"] == [2.0, 2.0]
+    assert cost.read("growth").rows == rows
+
+
+def test_workers_side_by_side_train_and_end(monkeypatch):
+    """With threads in the place of processes, which would take seconds to start."""
+    threads = []
+
+    def start(target, args, daemon):
+        threads.append(threading.Thread(target=target, args=args, daemon=daemon))
+        return threads[-1]
+
+    context = SimpleNamespace(Process=start, Pipe=multiprocessing.Pipe)
+    monkeypatch.setattr(growth.multiprocessing, "get_context", lambda method: context)
+    rows = growth.side_by_side("mog", methods.get("MVAE"), (1, 2), rounds=2, seconds=0.05)
+    assert [(r["quantity"], r["value"]) for r in rows] == [("processes", 1), ("processes", 2)]
+    assert all(0.1 < r["ms_per_step"] < 5000 for r in rows) and rows[0]["relative"] == 1
+    assert len(threads) == 2 and not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("points", [70, 140])
+def test_products_of_the_grid_are_those_of_the_call(points):
+    call, products, times = evaluation.grid_work("mog", methods.get("MVAE"), rows=3, points=points)
+    assert flop_of(call) == pytest.approx(floors.flop(products) * times, rel=1e-12)
+
+
+def test_products_of_the_importance_sampled_bound_are_those_of_the_call():
+    call, products, times = evaluation.iwelbo_work("mog", methods.get("MIWAE"), rows=2, samples=3000)
+    assert times == 3 and flop_of(call) == floors.flop(products) * times
+
+
+def test_blocks_of_samples_are_joined_to_one_bound(monkeypatch):
+    """log 1/S sum_s w_s over all draws, whichever block they fell in."""
+    log_w = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    given = iter(log_w.split(3))
+
+    def bound(model, x, m, samples):
+        part = next(given)
+        assert len(part) == samples
+        return part.logsumexp(0) - math.log(samples)
+
+    monkeypatch.setattr(objectives, "iwelbo", bound)
+    found = evaluation.importance_sampled(None, torch.zeros(2, 1), None, samples=12, block=6)
+    torch.testing.assert_close(found, log_w.logsumexp(0) - math.log(12))
+
+
+def test_samples_come_in_whole_blocks(capsys):
+    with pytest.raises(SystemExit):
+        evaluation.main(["--samples", "2500"])
+    assert "2500 is not a multiple of 2000" in capsys.readouterr().err
+
+
+def test_evaluation_reports_seconds_of_both(capsys, results):
+    assert evaluation.main(["--rounds", "1", "--points", "40", "--samples", "2000", "--json", "--record"]) == 0
+    rows = json_lines(capsys)
+    assert [r["what"].split(",")[-1].strip() for r in rows] == ["MVAE", "MissSVAE", "MIWAE", "MissIWAE"]
+    for r in rows:
+        assert r["seconds_per_row"] == pytest.approx(r["seconds"] / r["rows"], rel=1e-3)
+    assert len(cost.evaluation_table(cost.read("evaluation")).splitlines()) == 2 + 4
+
+
+# ---- records -----------------------------------------------------------------------------------------------
+
+FACTS = {
+    "device": "cpu", "processor": "Abacus 9", "threads": 1, "rounds": 7, "date": "2024-02-01", "commit": "abc1234",
+    "versions": {"torch": "2.13.0"},
+}  # fmt: skip
+
+
+def growth_rows(method="MVAE"):
+    def row(quantity, value, ms):
+        relative = {"relative": float(value), "relative_quartiles": [value - 0.5, value + 0.5]}
+        return {"method": method, "quantity": quantity, "value": value, "ms_per_step": ms} | relative
+
+    return [row(q, v, 3.0 * v) for q in (*cost.AXES, "processes") for v in (1, 2)]
+
+
+def test_what_is_written_is_read_and_described(tmp_path, monkeypatch):
+    path = cost.write("growth", growth_rows(), FACTS, tmp_path)
+    assert path == tmp_path / "benchmarks" / "growth.json" and [p.name for p in path.parent.iterdir()] == [path.name]
+    monkeypatch.setenv("MISSVAE_RESULTS", str(tmp_path))
+    found = cost.read("growth")
+    assert found == cost.Measured("growth", FACTS, growth_rows())
+    assert records.load("benchmarks") == []  # nor is it taken for a damaged record of a run
+    assert cost.caption(found) == (
+        "One machine: Abacus 9, 1 thread, PyTorch 2.13.0, 2024-02-01, commit abc1234; medians of 7 rounds, quartiles "
+        "in brackets."
+    )
+    assert "| budget | 1 | 2 | 2.00 [1.50,\N{NO-BREAK SPACE}2.50] |" in cost.growth_table(found)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"), [([], "nothing was measured"), ([{"ms": math.nan}], "not finite"), ([{"ms": math.inf}], "finite")]
+)
+def test_a_measurement_that_says_nothing_is_not_kept(rows, said, tmp_path):
+    cost.write("steps", [{"ms": 1.0}], FACTS, tmp_path)
+    before = (tmp_path / "benchmarks" / "steps.json").read_bytes()
+    with pytest.raises(RecordError, match=said):
+        cost.write("steps", rows, FACTS, tmp_path)
+    assert (tmp_path / "benchmarks" / "steps.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["{", '{"name": "steps"}', '{"name": "x", "provenance": {}, "rows": []}', "[]"])
+def test_damaged_measurements_are_named(content, results):
+    (results / "benchmarks").mkdir()
+    (results / "benchmarks" / "steps.json").write_text(content)
+    with pytest.raises(RecordError, match=r"steps\.json is damaged"):
+        cost.read("steps")
+
+
+def test_nothing_measured_is_said():
+    assert cost.read("no-such-measurement") is None and cost.caption(None) == "Not measured."
+    tables = (cost.steps_table, cost.two_objectives_table, cost.growth_table, cost.evaluation_table, cost.tried_table)
+    for table in tables:
+        heading, _, line = table(None).splitlines()
+        assert "*not measured*" in line and line.count("|") == heading.count("|")
+    texts = [text.get_text() for text in cost.growth_figure(None).findobj(lambda a: hasattr(a, "get_text"))]
+    assert texts.count("not measured") == 4
+
+
+def test_figure_draws_the_measured_times():
+    fig = cost.growth_figure(cost.Measured("growth", FACTS, growth_rows() + growth_rows("MissVAE")))
+    for ax in fig.axes:
+        solid = [line for line in ax.lines if line.get_linestyle() == "-"]
+        assert [list(line.get_ydata()) for line in solid] == [[3.0, 6.0]] * 2
+        (guide,) = [line for line in ax.lines if line.get_linestyle() == "--"]
+        (x0, x1), (y0, y1) = guide.get_data()
+        assert y1 / y0 == pytest.approx(x1 / x0) and ax.get_xlim()[0] > x0  # slope one, and the axis stays
+    assert len([line for line in fig.axes[3].lines if line.get_linestyle() == ":"]) == 2  # processes
+
+
+def test_tried_has_a_line_per_idea_and_a_column_per_place():
+    def row(what, where, factor):
+        return {"what": what, "where": where, "factor": factor, "factor_quartiles": [factor - 0.1, factor + 0.1]}
+
+    rows = [row("compiled", "MVAE", 0.98765), row("compiled", "MissSVAE", 1.1), row("threads", "MissSVAE", 1.25)]
+    table = cost.tried_table(cost.Measured("tried", FACTS, rows)).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert table[0] == "| what | MVAE | MissSVAE |"
+    assert table[2:] == [
+        "| compiled | 0.988 [0.888, 1.09] | 1.10 [1.00, 1.20] |",
+        "| threads |  | 1.25 [1.15, 1.35] |",
+    ]

@@ -1,5 +1,6 @@
 """An interrupted training resumes to exactly the same result, and no checkpoint does harm."""
 
+import errno
 import os
 import signal
 import threading
@@ -135,6 +136,14 @@ def test_second_ctrl_c_does_not_wait():
     assert seen == ["first"]
 
 
+def test_sigterm_may_come_twice():
+    """From a batch system, and from the parent that it told as well."""
+    with checkpoints.deferred_signals() as stop:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+    assert stop.signal == signal.SIGTERM
+
+
 def test_signal_handlers_are_given_back(monkeypatch):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     tiny.train("MVAE")
@@ -155,19 +164,35 @@ def test_training_outside_the_main_thread_works():
 # ---- files --------------------------------------------------------------------------------------------------
 
 
-def test_crash_while_writing_leaves_the_old_checkpoint(path, monkeypatch):
+FULL = [
+    (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
+    (RuntimeError("[enforce fail at inline_container.cc:862] . unexpected pos"), "unexpected pos"),  # as torch has it
+]
+
+
+@pytest.mark.parametrize(("error", "said"), FULL, ids=["system", "torch"])
+def test_full_disk_leaves_the_old_checkpoint(error, said, path, monkeypatch):
     checkpoints.save({"identity": "a", "value": torch.ones(3)}, path)
 
     def crash(content, file):
-        with open(file, "wb") as half:
-            half.write(b"half a check")
-        raise OSError("disk full")
+        file.write(b"half a check")
+        raise error
 
     monkeypatch.setattr(torch, "save", crash)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(checkpoints.CheckpointError, match=f"{path}: cannot write .*{said}.*Free space"):
         checkpoints.save({"identity": "a", "value": torch.zeros(3)}, path)
     assert torch.equal(checkpoints.load(path, "a", torch.device("cpu"))["value"], torch.ones(3))
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_removing_takes_what_a_killed_process_left_half_written(path):
+    checkpoints.save({"identity": "a"}, path)
+    other = path.with_name("rerun.pt")
+    for leftover in (f".{path.name}.123", ".rerun.pt.123", "rerun.pt"):
+        path.with_name(leftover).touch()
+    checkpoints.remove(path)
+    assert {p.name for p in path.parent.iterdir()} == {".rerun.pt.123", other.name}
+    checkpoints.remove(path)  # there is none: nothing to do
 
 
 def test_checkpoints_are_written_as_time_passes(checkpoint, path):

@@ -3,26 +3,19 @@
 import dataclasses
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import tiny
 
-from lib import experiments, methods, records, training
+from lib import experiments, jobs, methods, records, training
 from lib.__main__ import main
 
-ROOT = Path(__file__).resolve().parents[1]
 REAL = experiments.EXPERIMENTS["mog"]
 FIELDS = {
     "method", "budget", "seed", "epochs", "steps", "test_log_likelihood", "test_log_likelihood_se",
     "test_log_likelihood_observed", "train_seconds", "steps_per_second", "data_source", "device",
 }  # fmt: skip
-RUN = "run mog --method MissSVAE --budget 2 --scale smoke --seeds 1 2".split()
+RUN = "run mog --method MissSVAE --budget 2 --scale smoke --jobs 1 --seeds 1 2".split()
 
 
 @pytest.fixture(autouse=True)
@@ -48,40 +41,6 @@ def never_trains(monkeypatch):
 def repeated(rows: list[dict]) -> list[dict]:
     """Without what depends on the hour."""
     return [{k: v for k, v in row.items() if k not in ("train_seconds", "steps_per_second")} for row in rows]
-
-
-# ---- in a process of its own --------------------------------------------------------------------------------
-
-
-def test_interrupted_process_leaves_a_checkpoint_and_the_same_command_resumes(tmp_path, capsys):
-    """Ctrl-C by a real signal in the middle of training, then the very same words again."""
-    words = "run mog --method DeMissVAE --budget 2 --seeds 77 --scale smoke --epochs 4 --json".split()
-    command = [sys.executable, "-m", "lib", *words]
-    options = {"cwd": ROOT, "env": os.environ | {"OMP_NUM_THREADS": "1"}, "text": True}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
-        seen = ""
-        while "0/80" not in seen and process.poll() is None:  # training begins
-            seen += process.stderr.read(1)
-        time.sleep(0.15)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=300)
-    assert process.returncode == 130, seen + err
-    assert out == "" and "interrupted at step" in err and "checkpoint was written" in err and "Traceback" not in err
-    assert len([*(tmp_path / "results" / ".checkpoints").glob("*77*.pt")]) == 1
-    assert [*(tmp_path / "results").rglob("*.json")] == []
-
-    done = subprocess.run(command, capture_output=True, timeout=300, **options)
-    assert done.returncode == 0, done.stderr
-    (row,) = map(json.loads, done.stdout.splitlines())  # nothing but the object
-    assert FIELDS <= set(row) and "step/s" in done.stderr
-    assert int(done.stderr.split("| ")[1].split("/80")[0]) > 0  # it went on where it had been
-
-    os.environ["MISSVAE_RESULTS"] = str(tmp_path / "undisturbed")  # the fixture puts it back
-    assert main(words) == 0
-    undisturbed = json.loads(capsys.readouterr().out)
-    for name, value in undisturbed.items():
-        if name not in ("train_seconds", "steps_per_second"):
-            assert row[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
 
 
 # ---- results ------------------------------------------------------------------------------------------------
@@ -135,10 +94,22 @@ def test_table(small, capsys):
 
 def test_without_method_and_budget_everything_of_the_scale_is_run(small, capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr(experiments, "run", lambda name, **options: asked.append(options) or [])
-    main(["run", "mog", "--scale", "smoke"])
-    assert [(o["budget"], o["method"]) for o in asked] == [(b, m) for b in (2, 3) for m in methods.FIGURE2]
-    assert all(o["seeds"] is None and o["fresh"] is False and o["data"] == "auto" for o in asked)
+    monkeypatch.setattr(jobs, "run", lambda requests, keep, **options: asked.append((requests, options)) or [])
+    assert main(["run", "mog", "--scale", "smoke"]) == 75  # none was done
+    ((requests, options),) = asked
+    assert requests == experiments.requests("mog", scale="smoke") and len(requests) == 2 * 2 * len(methods.FIGURE2)
+    assert options["jobs"] is None and options["fresh"] is False and options["device"] == "cpu"
+
+
+def test_rows_come_as_they_are_done_and_the_table_as_asked(small, capsys, monkeypatch):
+    main(RUN)
+    table = capsys.readouterr().out
+    backwards = records.load("mog")[::-1]
+    monkeypatch.setattr(jobs, "run", lambda requests, keep, **options: [*map(keep, backwards)] and [])
+    assert main(RUN) == 0
+    assert capsys.readouterr().out == table
+    main([*RUN, "--json"])
+    assert [json.loads(line)["seed"] for line in capsys.readouterr().out.splitlines()] == [2, 1]
 
 
 def test_list_tells_what_is_recorded(small, capsys):
@@ -166,7 +137,18 @@ def test_help_reads_well(words, capsys):
     if words == ["--help"]:
         assert all(name in text for name in methods.METHODS) and "MISSVAE_DATA" in text and "MISSVAE_RESULTS" in text
     else:
-        options = ("--method", "--budget", "--seeds", "--scale", "--epochs", "--fresh", "--json", "--time-limit")
+        options = (
+            "--method",
+            "--budget",
+            "--seeds",
+            "--scale",
+            "--epochs",
+            "--fresh",
+            "--json",
+            "--time-limit",
+            "--jobs",
+            "--device",
+        )
         assert all(option in text for option in options)
         assert "smoke, laptop" in text and "Exit status" in text and "130" in text
 
@@ -192,6 +174,7 @@ def replaced(option: str, value: str) -> list[str]:
         ([*RUN, "--epochs", "0"], ["epochs", "at least 1"]),
         ([*RUN, "--device", "gpu"], ["--device gpu", "cpu"]),
         ([*RUN, "--data", "autors"], ["unknown data source 'autors'", "authors", "embedded"]),
+        ([*RUN, "--jobs", "0"], ["--jobs", "at least 1"]),
         ([*RUN, "--threads", "0"], ["--threads", "at least 1"]),
         ([*RUN, "--time-limit", "-1"], ["--time-limit", "positive"]),
         ([*RUN, "--time-limit", "nan"], ["--time-limit", "positive"]),
@@ -281,6 +264,6 @@ def test_time_limit_ends_with_its_own_exit_status_and_resumes(small, capsys, mon
 
 def test_ctrl_c_goes_no_further_than_the_run_it_hits(small, capsys, monkeypatch):
     tiny.at_step(monkeypatch, 3, tiny.press_ctrl_c)
-    assert main(["run", "mog", "--scale", "smoke", "--seeds", "1"]) == 130
+    assert main(["run", "mog", "--scale", "smoke", "--jobs", "1", "--seeds", "1"]) == 130
     out, err = capsys.readouterr()
     assert out == "" and "interrupted at step 3 of 4" in err and "MVAE K=2" in err and "MissVAE" not in err

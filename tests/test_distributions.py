@@ -7,7 +7,8 @@ import torch
 from exact import agrees, seeded
 from torch import distributions as reference
 
-from lib.distributions import Bernoulli, DiagonalGaussian, MixtureOfGaussians, categorical
+from lib.distributions import Bernoulli, DiagonalGaussian, MixtureOfGaussians
+from lib.streams import categorical
 
 B, K, L = 3, 4, 2
 

@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from collections import Counter
 
 import pytest
 import tiny
@@ -78,6 +79,21 @@ def test_points_are_left_ends():
     torch.testing.assert_close(grid_log_likelihood(model, x, points=1, limit=2.0), expected)
 
 
+def test_exponentials_in_single_precision_lose_nothing():
+    model, points = network(), 60
+    x = 2 * torch.randn(9, 5, generator=torch.Generator().manual_seed(1))
+    m = torch.rand(9, 5, generator=torch.Generator().manual_seed(2)) < 0.6
+    axis = torch.arange(points, dtype=torch.float64) * 20 / points - 10
+    z = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        likelihood = model.decode(z.float())
+        densities = torch.distributions.Normal(likelihood.loc.double(), likelihood.scale.double())
+        log_p = torch.stack([(densities.log_prob(row.double()) * mask).sum(-1) for row, mask in zip(x, m, strict=True)])
+    expected = torch.logsumexp(log_p + model.log_prior(z), 1) + 2 * math.log(20 / points)
+    found = grid_log_likelihood(model, x, m, points=points, memory=2**40)  # one chunk: decoded as above
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-7)
+
+
 def test_grid_twice_as_fine_changes_nothing():
     model = network()
     x = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
@@ -108,21 +124,23 @@ def test_result_does_not_depend_on_chunks():
 
 
 class Watch(TorchDispatchMode):
-    """The most bytes of tensors alive at once among those that were made under it."""
+    """The most bytes alive at once in storages of tensors that were made under it, views of one counted once."""
 
     def __init__(self):
         super().__init__()
-        self.alive: dict[int, int] = {}
+        self.users, self.bytes = Counter(), {}
         self.most = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
         for tensor in tree_iter(out):
-            if isinstance(tensor, torch.Tensor) and not tensor._is_view():
-                key = id(tensor)
-                self.alive[key] = tensor.untyped_storage().nbytes()
-                weakref.finalize(tensor, self.alive.pop, key, None)
-        self.most = max(self.most, sum(self.alive.values()))
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                key = storage.data_ptr()
+                self.users[key] += 1
+                self.bytes[key] = storage.nbytes()
+                weakref.finalize(tensor, self.users.subtract, [key])
+        self.most = max(self.most, sum(self.bytes[key] for key, users in self.users.items() if users))
         return out
 
 

@@ -1,16 +1,20 @@
 """Experiments: what is asked, what is looked up, what is trained, and what a record says afterwards."""
 
+import contextlib
 import dataclasses
 import functools
 import math
 import os
+import resource
 import shutil
+import time
+from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
 
-from lib import datasets, evaluation, experiments, methods, missingness, models, records, training
+from lib import checkpoints, datasets, evaluation, experiments, locks, methods, missingness, models, records, training
 
 REAL = experiments.EXPERIMENTS["mog"]
 DATA = datasets.REGISTRY["mog"]
@@ -114,6 +118,42 @@ def test_a_shortened_run_is_not_drawn_by_default():
     assert drawn == full
 
 
+# ---- what is asked ------------------------------------------------------------------------------------------
+
+
+def test_requests_are_the_grid_in_order():
+    grid = experiments.requests("mog", scale="smoke", methods=["MVAE", "VAE"])
+    keys = [(r["budget"], r["method"], r["seed"]) for r in grid]
+    assert keys == [(b, m, s) for b in (2, 3) for m in ("MVAE", "VAE") for s in (1, 2)]
+    assert [r["missing"] for r in grid] == [0.5, 0.5, 0.0, 0.0] * 2
+    assert {r["method"] for r in experiments.requests("mog", scale="smoke")} == set(methods.FIGURE2)
+    one = {"methods": ["MVAE"], "budgets": [7], "seeds": [5, 5], "epochs": 9}
+    (request,) = experiments.requests("mog", scale="paper", **one)
+    assert (request["budget"], request["seed"], request["epochs"], request["train_rows"]) == (7, 5, 9, 0)
+
+
+def test_requests_are_those_of_the_records_and_their_paths(small):
+    asked = experiments.requests("mog", scale="smoke", methods=["MissSVAE"], budgets=[2])
+    places = [records.path(request) for request in asked]
+    assert not any(place.exists() for place in places)
+    made = experiments.run("mog", **ASKED)
+    assert [r.request for r in made] == asked and sorted(places) == sorted(small.rglob("*.json"))
+
+
+def test_committed_records_still_answer_todays_requests(monkeypatch):
+    """A change of what is asked would silently make every record anew."""
+    monkeypatch.setitem(experiments.EXPERIMENTS, "mog", REAL)
+    monkeypatch.setattr(experiments, "_content", lambda *of: SimpleNamespace(source="authors"))
+    asked = experiments.requests("mog", scale="laptop", seeds=experiments.SEEDS)
+    committed = [p.name for p in (records.ROOT / "results").glob("mog/laptop/*.json")]
+    assert committed and set(committed) <= {records.path(request).name for request in asked}
+
+
+def test_steps_are_those_of_the_run():
+    (record,) = experiments.run("mog", seeds=[7], **ASKED)
+    assert experiments.steps(record.request) == record.provenance["steps"]
+
+
 # ---- looking up ---------------------------------------------------------------------------------------------
 
 
@@ -204,6 +244,92 @@ def test_failed_run_is_recorded_as_such_and_not_tried_again(small, tmp_path, mon
     assert set(failed.metrics) == set(finished.metrics) and failed.metrics["test_log_likelihood"] is None
     assert all(str(tmp_path) not in path.read_text() for path in small.rglob("*.json"))  # no path of a machine
     assert experiments.run("mog", seeds=[1, 2], **ASKED)[0].status == "failed" and len(trained) == 1
+
+
+# ---- several processes, full disks --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rival(small):
+    """Another process that is training seed 1, as far as locks tell; `.release()` ends it."""
+    (request,) = experiments.requests("mog", scale="smoke", methods=["MissSVAE"], budgets=[2], seeds=[1])
+    lock = experiments._beside(request, small, ".lock")
+    (held,) = locks.claim({1: lock}, math.inf).values()
+    yield held
+    held.release()
+
+
+def during_a_nap(monkeypatch, action) -> None:
+    """Calls `action` whenever a waiting process looks again."""
+    monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=action, monotonic=time.monotonic))
+
+
+def test_what_is_free_is_trained_before_waiting(rival, trained, monkeypatch, capsys):
+    """The rival ends without a record, once everything else is done: its run is taken over."""
+    during_a_nap(monkeypatch, lambda seconds: trained == [[2]] and rival.release())
+    found = experiments.run("mog", seeds=[1, 2], **ASKED)
+    assert [r.request["seed"] for r in found] == [1, 2] and trained == [[2], [1]]
+    assert "another process is training mog-smoke-MissSVAE-2-1-" in capsys.readouterr().err
+
+
+def test_what_another_process_recorded_is_not_trained_again(rival, small, tmp_path, trained, monkeypatch):
+    (record,) = experiments.run("mog", seeds=[1], results=tmp_path / "rival", **ASKED)
+
+    def finish(seconds):
+        records.write(record, small)
+        rival.release()
+
+    during_a_nap(monkeypatch, finish)
+    assert experiments.run("mog", seeds=[1], **ASKED) == [record] and trained == [[1]]
+    assert [*(small / ".checkpoints").iterdir()] == []  # nothing left over
+
+
+def test_time_limit_and_ctrl_c_end_the_waiting(rival, trained, monkeypatch):
+    assert experiments.run("mog", seeds=[1], time_limit=0.0, **ASKED) == [] == trained
+    during_a_nap(monkeypatch, lambda seconds: tiny.press_ctrl_c())
+    with pytest.raises(KeyboardInterrupt):
+        experiments.run("mog", seeds=[1], **ASKED)
+
+
+def test_a_run_is_free_again_as_soon_as_it_is_recorded(small, monkeypatch):
+    seen = []
+    honest = training.Run.train_step
+
+    def train_step(run):
+        if run.seed == 2 and run.step == 0:
+            seen.append([p.name.split("-")[4] for p in (small / ".checkpoints").glob("*.lock")])
+        return honest(run)
+
+    monkeypatch.setattr(training.Run, "train_step", train_step)
+    experiments.run("mog", seeds=[1, 2], **ASKED)
+    assert seen == [["2"]]
+
+
+@contextlib.contextmanager
+def no_space():
+    """The system refuses files of more than 100 kB: what a disk does that has no more space."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_full_disk_loses_nothing(small, tmp_path, monkeypatch):
+    """Training goes on with a warning; interrupted, it says that the last checkpoint is an older one."""
+    whole = experiments.run("mog", seeds=[1], results=tmp_path / "undisturbed", **ASKED)
+    experiments.run("mog", seeds=[1], time_limit=0.0, **ASKED)
+    (path,) = small.rglob("*.pt")
+    before = path.read_bytes()
+    with monkeypatch.context() as patch, no_space():
+        tiny.at_step(patch, 3, tiny.press_ctrl_c)
+        with pytest.raises(checkpoints.CheckpointError, match=f"{path}: cannot write .File too large.*Free space"):
+            with pytest.warns(UserWarning, match=f"{path}: cannot write .*Training goes on"):
+                experiments.run("mog", seeds=[1], checkpoint_seconds=-1.0, **ASKED)
+    assert path.read_bytes() == before and [p.suffix for p in path.parent.iterdir()].count(".pt") == 1
+    assert numbers(experiments.run("mog", seeds=[1], **ASKED)) == numbers(whole)
+    assert [*path.parent.iterdir()] == []
 
 
 # ---- refused before any training ----------------------------------------------------------------------------

@@ -53,9 +53,7 @@ def test_01_one_component_makes_the_methods_coincide():
     for plain, names in {"MVAE": ("MissVAE", "MissSVAE"), "MIWAE": ("MissIWAE", "MissSIWAE")}.items():
         expected = METHODS[plain].bounds(gaussian, x, m, 1, generator=seeded())[0]
         for name in names:
-            torch.testing.assert_close(
-                METHODS[name].bounds(mixture, x, m, 1, generator=seeded())[0], expected
-            )
+            torch.testing.assert_close(METHODS[name].bounds(mixture, x, m, 1, generator=seeded())[0], expected)
 
 
 def test_02_one_importance_sample():
@@ -176,9 +174,7 @@ def per_row_gradients(name, choice, rows=30_000, seed=1):
     family = {} if gaussian else {"family": "mixture", "components": 3}
     model = orthogonal().vae(encoder, **family, encoder_input="completed" if completed else "masked")
     # K imputations see different posteriors of one set of parameters
-    encoder.forward = lambda x: (
-        own + 0.5 * torch.arange(len(x)).double().sub(1).view(-1, 1, 1) if completed else own
-    )
+    encoder.forward = lambda x: own + 0.5 * torch.arange(len(x)).double().sub(1).view(-1, 1, 1) if completed else own
     x, m = many(rows=rows)
     value = bound(name.removesuffix("_gaussian"), model, x.expand(3, -1, -1) if completed else x, m,
                   gradient=choice, generator=seeded(seed))  # fmt: skip
@@ -235,8 +231,8 @@ def test_16_sticking_the_landing_is_zero_at_the_exact_posterior(name, components
 
 def permuted_noise(monkeypatch, order):
     """Gives every component the noise it had before components changed places."""
-    original = distributions._normal
-    monkeypatch.setattr(distributions, "_normal", lambda loc, samples, g: original(loc, samples, g)[:, order])
+    original = distributions.normal
+    monkeypatch.setattr(distributions, "normal", lambda like, shape, g: original(like, shape, g)[:, order])
 
 
 def rearranged(model, order):
@@ -258,9 +254,7 @@ def test_17_components_have_no_order_ancestral(name):
     z = torch.randn(5, 2, 2, dtype=torch.float64, generator=seeded())
     other = rearranged(model, [2, 0, 1])
     torch.testing.assert_close(other.encode(x[:2], m[:2]).log_prob(z), model.encode(x[:2], m[:2]).log_prob(z))
-    assert agrees(
-        bound(name, model, x, m, samples=2) - bound(name, other, x, m, samples=2, generator=seeded(3)), 0.0
-    )
+    assert agrees(bound(name, model, x, m, samples=2) - bound(name, other, x, m, samples=2, generator=seeded(3)), 0.0)
 
 
 @pytest.mark.parametrize("name", INCOMPLETE)

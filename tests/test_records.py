@@ -68,6 +68,16 @@ def test_the_committed_folder_is_read_and_hidden_by_newer_records(empty_project)
     assert records.load("uci") == []
 
 
+def test_path_is_where_the_record_is_or_will_be(empty_project):
+    request = make().request
+    name = records.write(make(), empty_project / "elsewhere").relative_to(empty_project / "elsewhere")
+    assert records.path(request) == empty_project / "written" / name  # not there yet
+    assert records.path(request, empty_project / "elsewhere") == empty_project / "elsewhere" / name
+    committed = records.write(make(), empty_project / "committed")
+    assert records.path(request) == committed
+    assert records.write(make()) == records.path(request) == empty_project / "written" / name
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, None])
 def test_a_finished_run_has_finite_numbers(value):
     with pytest.raises(RecordError, match="finished run"):

@@ -45,19 +45,22 @@ def maker(method: methods.Method, budget: int = SETTINGS.budget, **options):
 
 
 def train(method: str | methods.Method, seeds=(1,), *, data=None, settings=SETTINGS, make=None, **options):
-    """`training.train` with everything small."""
+    """`training.train` with everything small; `data` is one split for all seeds, or a function of the seed."""
     method = methods.get(method) if isinstance(method, str) else method
     data = data or split(complete=method.name == "VAE")
     make = make or maker(method, settings.budget)
-    return training.train(method, make, lambda _: data, list(seeds), settings, progress=False, **options)
+    make_split = data if callable(data) else lambda _: data
+    return training.train(method, make, make_split, list(seeds), settings, progress=False, **options)
 
 
-def run(method: str, *, data=None, settings=SETTINGS, sampler=None, seed: int = 1, **options) -> training.Run:
+def run(
+    method: str, *, data=None, settings=SETTINGS, sampler=None, seed: int = 1, device: str = "cpu", **options
+) -> training.Run:
     """One run, to be moved step by step."""
     method = methods.get(method)
     data = data or split(complete=method.name == "VAE")
     sampler = sampler or training.samplers.lair()
-    return training.Run(method, maker(method, settings.budget, **options), data, seed, settings, sampler, "cpu")
+    return training.Run(method, maker(method, settings.budget, **options), data, seed, settings, sampler, device)
 
 
 def same(one: training.Result, other: training.Result) -> bool:

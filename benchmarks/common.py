@@ -1,0 +1,172 @@
+"""What the measurements share: training steps as blocks of work, blocks timed in turn, options, records."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from lib import cost, datasets, experiments, methods, missingness, provenance, samplers
+from lib.groups import Group
+from lib.methods import Method
+from lib.missingness import Split
+from lib.runs import Run
+
+SEED = experiments.SEEDS[0]
+ROWS = 2048  # of made-up data
+
+Block = Callable[[int], None]  # does its work so many times
+
+
+def build(
+    setting: str, method: Method, budget: int, *,
+    seed: int = SEED, features: int | None = None, device: str = "cpu", **overrides,
+) -> Run:  # fmt: skip
+    """A run at its start: the experiment's networks on embedded data; `overrides` of its training settings.
+
+    With `features` the data are noise with so many: the time of a step hardly depends on what the numbers are.
+    """
+    plan = experiments.EXPERIMENTS[setting]
+    if features is None:
+        content = datasets.load(plan.dataset, "embedded")
+        rows = (content.train, content.val, content.test)
+    else:
+        noise = torch.randn(ROWS, features, generator=torch.Generator().manual_seed(seed))
+        rows = (noise, noise[:64], noise[:64])
+    missing = 0.0 if method.complete else plan.missing
+    train, val, _ = missingness.mask_splits(*rows, fraction=missing, seed=seed)
+    settings = replace(plan.settings, budget=budget, **overrides)
+
+    def make_model():
+        return plan.make_model(method, budget, rows[0].shape[1])
+
+    return Run(method, make_model, Split(*train, *val), seed, settings, samplers.lair(), device)
+
+
+def training_steps(runs: Sequence[Run], *, sampler: bool | None = None) -> Block:
+    """Real steps of one run, or of several as one; always in the same epoch.
+
+    `sampler`: whether the conditional sampler works in that epoch; unless given, it does if the method has one.
+    """
+    cuda = runs[0].device.type == "cuda"
+    step = Group(runs).train_step if cuda or len(runs) > 1 else runs[0].train_step  # as `lib.training` has it
+    sampler = runs[0].method.imputes if sampler is None else sampler  # it begins in the second epoch
+    first = [run.steps_per_epoch if sampler else 0 for run in runs]
+    full = max(1, min(len(run.x) // run.settings.batch_size for run in runs))  # batches, without the incomplete last
+
+    def block(steps: int) -> None:
+        for _ in range(steps):
+            if not first[0] <= runs[0].step < first[0] + full:
+                for run, begin in zip(runs, first, strict=True):
+                    run.step = begin
+            step()
+
+    if cuda:
+        block(5)  # the step becomes a graph in the first ones
+    return block
+
+
+def alternate(blocks: dict[str, Block], rounds: int, steps: int, device: str = "cpu") -> dict[str, np.ndarray]:
+    """Each block `steps` times per round, in turn, so that a machine that slows down slows all; ms for one, [rounds].
+
+    The first round warms up and does not count.
+    """
+    times = {name: np.empty(rounds + 1) for name in blocks}
+    for number in range(rounds + 1):
+        for name, block in blocks.items():
+            wait(device)
+            start = time.perf_counter()
+            block(steps)
+            wait(device)
+            times[name][number] = 1e3 * (time.perf_counter() - start) / steps
+    return {name: values[1:] for name, values in times.items()}
+
+
+def wait(device: str) -> None:
+    """Until the device has done what it was asked to do; a processor has by then."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def median(rounds: np.ndarray) -> float:
+    return _rounded(np.median(rounds))
+
+
+def quartiles(rounds: np.ndarray) -> list[float]:
+    return [_rounded(q) for q in np.quantile(rounds, (0.25, 0.75))]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+# ---- options, provenance, records --------------------------------------------------------------------------
+
+
+def parser(module: str, description: str, *, rounds: int, steps: int | None = None) -> argparse.ArgumentParser:
+    """With the options that every measurement has."""
+    made = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=description)
+    add = made.add_argument
+    add("--setting", default="mog", choices=experiments.EXPERIMENTS, help="experiment measured (default mog)")
+    number(made, "--rounds", rounds, "of which median and quartiles are taken")
+    if steps:
+        number(made, "--steps", steps, "per round")
+    number(made, "--threads", 1, "of PyTorch")
+    add("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add("--json", action="store_true", help="one JSON object per line on standard output instead of a table")
+    add("--record", action="store_true", help=f"keep the numbers: {cost.FOLDER}/{module}.json in the results")
+    return made
+
+
+def number(to: argparse.ArgumentParser, name: str, default: int | Sequence[int], text: str) -> None:
+    """An option that takes a positive whole number, or several where the default is several."""
+    several = not isinstance(default, int)
+    shown = " ".join(map(str, default)) if several else default
+    options = {"type": _positive, "metavar": "N", "default": default, "nargs": "+" if several else None}
+    to.add_argument(name, **options, help=f"{text} (default {shown})" if shown else text)
+
+
+def method_option(to: argparse.ArgumentParser, default: Sequence[str]) -> None:
+    to.add_argument(
+        "--method", nargs="+", type=_method, metavar="NAME", default=[methods.get(name) for name in default],
+        help=f"default: {' '.join(default)}",
+    )  # fmt: skip
+
+
+def parse(made: argparse.ArgumentParser, words: list[str] | None) -> argparse.Namespace:
+    given = made.parse_args(words)
+    if torch.device(given.device).type == "cuda" and not torch.cuda.is_available():
+        made.error("--device: PyTorch sees no CUDA device here")
+    torch.set_num_threads(given.threads)
+    return given
+
+
+def report(name: str, given: argparse.Namespace, rows: list[dict], **facts) -> int:
+    """Ends a measurement: its record, if one is asked for."""
+    if given.record:
+        cuda = torch.device(given.device).type == "cuda"
+        device = torch.cuda.get_device_name(given.device) if cuda else "cpu"
+        where = provenance.provenance(device=device, threads=given.threads, rounds=given.rounds, **facts)
+        print(f"recorded: {cost.write(name + '-cuda' * cuda, rows, where)}", file=sys.stderr)
+    return 0
+
+
+def show(given: argparse.Namespace, row: dict, line: str) -> None:
+    print(json.dumps(row) if given.json else line, flush=True)
+
+
+def _method(name: str) -> Method:
+    try:
+        return methods.get(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)

@@ -1,0 +1,235 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (app-training)=
+# # Appendix D: training procedure and cost
+#
+# The paper trains several hundred small networks (Appendices D and E of {cite:t}`simkus2024`). One of them
+# leaves any machine mostly idle: its layers are 200 wide, and between two matrix products there is a little
+# work of every other kind. This page says what a training step does, how long the matrix products in it take,
+# how long the whole takes, and how both grow. All times are of one machine, which each caption names. They
+# come from files in `results/benchmarks`, written by the commands at the end of the page.
+
+# %% tags=["parameters"]
+scale: str = "recorded"  # recorded, smoke, laptop or paper: no effect here
+
+# %% tags=["hide-input"]
+from lib import book, cost, parameters
+
+parameters.check(globals(), scale=parameters.choice("recorded", "smoke", "laptop", "paper"))
+steps, growth, evaluation = map(cost.read, ("steps", "growth", "evaluation"))
+tried, steps_gpu = map(cost.read, ("tried", "steps-cuda"))
+
+
+def table(name: str, label: str, caption: str, source: str) -> None:
+    book.markdown(name, f":::{{table}} {caption}\n:name: {label}\n\n{source}\n:::")
+
+
+# %% [markdown]
+# ## The procedure
+#
+# All methods share one loop (`lib.training`). A step takes a mini-batch and does this:
+#
+# 1. Gather the rows of the batch and their masks. The order of the rows is drawn anew in every epoch.
+# 2. For DeMissVAE, refresh the stored imputations of these rows with the conditional sampler, from the second
+#    epoch on. The {doc}`methods` page describes it together with the rest of Algorithm 1.
+# 3. Compute the bound of every row, and its gradient. DeMissVAE has two bounds, one for each network.
+# 4. Scale the gradient of encoder and decoder together to a norm of at most 10.
+# 5. Take one step of AMSGrad {cite:p}`reddi2018`.
+#
+# After each epoch the method's own bound is computed on the validation rows. Nothing is selected by it and
+# nothing stops early: the networks of the last epoch are the result. A run whose loss or gradient is not
+# finite stops there and is recorded as failed.
+#
+# Each run has four streams of random numbers, all derived from its seed: initial weights, order of the
+# rows, noise of bounds and sampler, noise of the validation. So the order of the rows does not depend on
+# the method, and a run that was interrupted continues from its checkpoint to the same result.
+
+# %% [markdown]
+# ## What a step is made of
+#
+# Nearly all arithmetic of a step is in the matrix products of linear layers. A product of a batch of $n$
+# rows with a weight matrix of $p$ entries takes $2np$ operations. Each layer needs one product forward, one
+# for the gradient of its weights, and one for the gradient of its input, the same size each. The last is
+# not needed for the first layer of the encoder, whose input is data. With $P_\theta$ and $P_\phi$ weights
+# in the two networks, $B$ rows and a budget of $K$, a step of a method that encodes incomplete rows takes
+# close to
+#
+# $$
+# 3\cdot2\,(P_\phi B+P_\theta BK)
+# $$ (eq-step-cost)
+#
+# operations. For the mixture of Gaussians, $P_\theta\approx P_\phi\approx2.4\cdot10^{5}$ and $B=64$: about
+# $0.56\cdot10^{9}$ operations at $K=5$. DeMissVAE encodes all $BK$ completed rows, goes back through the
+# decoder twice, and its sampler runs both networks forward once more.
+#
+# We compare the time of a step with two others, measured in the same minutes.
+#
+# - The **products**: the bare matrix products of the step, in their shapes, with nothing in between. Their time
+#   over that of the step, the *share of products*, is the fraction of the speed that these shapes allow.
+# - The **floor**: the products and one fused step of AMSGrad on as many parameters. No implementation in these
+#   shapes can be faster.
+#
+# The three take turns, block by block, and ratios are taken within each round. A machine that slows down
+# for a while slows all of them, so that the ratios are steadier than the times.
+
+# %% tags=["remove-cell"]
+caption = f"Cost of a training step; share: of products; MB: peak memory of a run. {cost.caption(steps)}"
+table("step-table", "tab-step-cost", caption, cost.steps_table(steps))
+book.text("square-peak", f"{steps.provenance['square_peak_gflops']:.0f}" if steps else "(not measured)")
+
+# %% [markdown]
+# ```{glue:md} step-table
+# :format: myst
+# ```
+#
+# In {numref}`tab-step-cost`, MB is the most memory that a run took beyond what Python and PyTorch take, its
+# data included. One large square product of single precision reached {glue:text}`square-peak` GFLOP/s on this
+# machine at best. The products of a step are smaller and narrower, so their own speed is the fairer measure.
+#
+# What lies between step and floor is the work on single numbers: activations, densities, random draws, and
+# the calls of some hundred operators. Its share shrinks with the budget, because the products grow and the
+# number of calls does not. The ancestral methods MissVAE and MissIWAE pay more of it for the implicit
+# gradient of their draws.
+
+# %% [markdown]
+# ## Two objectives in one step
+#
+# The paper's Appendix D counts 5/3 of a complete-data step for DeMissVAE: a backward pass costs two forward passes, and
+# there are two of them, $(1+2+2)/(1+2)\approx1.67$. This counts more than is needed. The encoder's
+# objective goes back through the decoder to reach the latents, but needs no gradients of the decoder's
+# weights. The decoder's objective stops at the decoder. With networks of equal size, in units of one
+# forward product of one network, the complete-data step takes $3+3=6$ and the two-objective step $3+3+1=7$:
+# a ratio of 1.17. The extra unit is the second way back through the decoder's inputs.
+
+# %% tags=["remove-cell"]
+caption = f"DeMissVAE's step without its sampler, and a complete-data VAE step of as many rows. {cost.caption(steps)}"
+table("two-table", "tab-two-objectives", caption, cost.two_objectives_table(steps))
+
+# %% [markdown]
+# ```{glue:md} two-table
+# :format: myst
+# ```
+#
+# The sampler is left out of {numref}`tab-two-objectives`, as in the paper's count. It is part of the step in
+# {numref}`tab-step-cost`: one iteration of LAIR runs both networks forward once.
+
+# %% [markdown]
+# ## How the cost grows
+
+# %% tags=["remove-output", "hide-input"]
+fig = cost.growth_figure(growth)
+book.figure("growth", fig, cost.caption(growth))
+
+# %% [markdown]
+# ```{glue:figure} growth
+# :name: fig-step-growth
+# :alt: Four panels of time per step on logarithmic axes; rising lines for budget, batch and runs, flat for features.
+#
+# Time per training step against budget, rows per batch, features and number of runs, the others as in the
+# experiment. Dashed: growth in proportion. In the last panel the time is that of one step of every run,
+# trained as one or side by side in processes of one thread each. {glue:text}`growth-caption`
+# ```
+
+# %% tags=["remove-cell"]
+caption = "Time at the last value of each quantity over the time at the first, from {numref}`fig-step-growth`."
+table("growth-table", "tab-step-growth", caption, cost.growth_table(growth))
+
+# %% [markdown]
+# ```{glue:md} growth-table
+# :format: myst
+# ```
+#
+# Small steps cost less than in proportion: the calls take their time whatever the size. With more rows or a
+# larger budget the lines of {numref}`fig-step-growth` bend towards the dashed slope. Features enter the
+# first layer of the encoder and the last of the decoder only, so hundreds of them add little to hidden
+# layers of 200 by 200.
+#
+# ### Many runs
+#
+# Runs of one setting differ in seeds and masks only. `lib.groups` stacks their weights and steps them
+# together: each product becomes one product of stacks, and the calls are shared. The row *runs* of
+# {numref}`tab-step-growth` says what this brings on a processor: a factor below the number of runs is a
+# gain. The products are most of the work there, and stacking does not make them faster. On a GPU a single
+# small run is all calls, and the gain is expected to be large.
+#
+# Independent runs can also train side by side, one process with one thread per core. The row *processes*
+# gives the time of a step in each process over that of a process alone; 1 would be perfect.
+
+# %% [markdown]
+# ## Evaluation
+#
+# The log-likelihood of {eq}`eq-grid` decodes 250 000 points of the latent and takes the density of every
+# test row at every point. The quadratic form of a Gaussian is linear in $(x^2,x,1)$, so that all pairs come
+# from one matrix product, in double precision. What remains is an exponential for each of the
+# $5\cdot10^{8}$ pairs. It is taken in single precision after the largest exponent of the row has been
+# subtracted; this changes the result by less than $10^{-6}$ nats. The grid is taken in pieces that fit into
+# the processor's cache.
+#
+# The importance-sampled log-likelihood with 50 000 draws comes with the experiments that need it. Its kernel
+# can be timed already: blocks of draws through the decoder, densities, and a running logsumexp
+# ({eq}`eq-iwelbo` with $I=50\,000$).
+
+# %% tags=["remove-cell"]
+caption = f"Cost of evaluation; share: of the products of networks and pairs. {cost.caption(evaluation)}"
+table("evaluation-table", "tab-evaluation-cost", caption, cost.evaluation_table(evaluation))
+
+# %% [markdown]
+# ```{glue:md} evaluation-table
+# :format: myst
+# ```
+
+# %% [markdown]
+# ## What was tried on a processor
+
+# %% tags=["remove-cell"]
+caption = f"What was tried to make a step faster. {cost.caption(tried)}"
+table("tried-table", "tab-tried", caption, cost.tried_table(tried))
+
+# %% [markdown]
+# ```{glue:md} tried-table
+# :format: myst
+# ```
+#
+# {numref}`tab-tried` gives the time with each idea over the time of the step as it is; below 1 it is
+# faster. The rows without random numbers and without masks are no options: they show what a cheaper
+# generator or a code path without masks could gain at most.
+
+# %% [markdown]
+# ## On a GPU
+
+# %% tags=["remove-cell"]
+if steps_gpu:
+    caption = f"Cost of a training step on a GPU. {cost.caption(steps_gpu)}"
+    table("gpu", "tab-step-cost-gpu", caption, cost.steps_table(steps_gpu))
+else:
+    book.markdown("gpu", "**Not run**: no GPU was available when this page was made.")
+
+# %% [markdown]
+# The same commands measure a GPU with `--device cuda`. The data then stay on the device, and the step of a
+# group is replayed as one CUDA graph.
+#
+# ```{glue:md} gpu
+# :format: myst
+# ```
+
+# %% [markdown]
+# ## Measuring your machine
+#
+# | command | what it measures |
+# |---|---|
+# | `python -m benchmarks.steps --budget 5 15 25 --memory` | {numref}`tab-step-cost`, {numref}`tab-two-objectives` |
+# | `python -m benchmarks.growth` | {numref}`fig-step-growth`, {numref}`tab-step-growth` |
+# | `python -m benchmarks.evaluation` | {numref}`tab-evaluation-cost` |
+# | `python -m benchmarks.tried` | {numref}`tab-tried` |
+# | `python -m benchmarks.profile --method MissVAE` | the operators of a step, for what is slower than expected |
+#
+# Each takes a few minutes of one core; `--help` lists the options, `--record` keeps the numbers for this
+# page. A processor that does something else at the same time gives times that mean little and ratios that
+# mean somewhat more.

@@ -1,0 +1,225 @@
+"""Several runs of one setting as one: stacked weights, one vectorised step, on a GPU one captured graph.
+
+The science stays written for one run: `torch.vmap` maps a method's bounds, and its sampler, over the runs. They may
+differ in seeds, rows, masks and step counts, not in networks or settings. Each keeps its own random numbers, clipping,
+learning rate and optimiser state: a step of the group is a step of each run, up to rounding.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from . import samplers
+from .runs import Run
+from .shapes import Float, Tensor
+from .streams import Streams
+
+_WARM_UP = 3  # ordinary steps before a capture, in which libraries and the optimiser make what they keep
+
+
+def obstacle(run: Run) -> str:
+    """Why a run can only be trained alone; empty if it can be grouped."""
+    if any(True for _ in run.model.buffers()):
+        return "its networks keep statistics of the batch"
+    if len(run.encoder + run.decoder) != len(list(run.model.parameters())):
+        return "some of its parameters are fixed"
+    if run.settings.gradient == "dreg":
+        return "gradient 'dreg' hooks into the backward pass of a single run"
+    return ""
+
+
+class Group:
+    """Runs that are stepped together. From then on their weights, rows and imputations are views of stacked tensors,
+    so that each run can still be evaluated, saved or stepped by itself; `release` gives a run storage of its own.
+
+    fixed_shapes: every step has the shape of a full batch, as a captured graph needs it (the default on a GPU): blank
+        rows fill up the last batch of an epoch, draw noise and count for nothing. Otherwise that step is taken by each
+        run itself, and all random numbers are those of the run alone.
+    """
+
+    def __init__(self, runs: Sequence[Run], fixed_shapes: bool | None = None):
+        self.runs = list(runs)
+        first, count = self.runs[0], len(self.runs)
+        self.device, self.method, self.settings = first.device, first.method, first.settings
+        self.each = torch.arange(count, device=self.device).unsqueeze(1)  # [R, 1]
+        self.weights = torch.stack([run.weights.detach() for run in self.runs])  # [R, P]
+        self.gradient = torch.zeros_like(self.weights)
+        encoder = sum(p.numel() for p in first.encoder)
+        parts = self.weights.split([encoder, self.weights.shape[1] - encoder], 1)
+        self.encoder, self.decoder = (part.requires_grad_() for part in parts)
+
+        self.blank = max(len(run.x) for run in self.runs)  # number of the row that fills up incomplete batches
+        self.x, self.m = (
+            torch.stack([_filled(t, self.blank, 0) for t in ts]) for ts in zip(*self._rows(), strict=True)
+        )
+        self.state = []
+        if self.method.imputes:
+            states = zip(*(run.state for run in self.runs), strict=True)
+            self.state = [torch.stack([_filled(t, self.blank, 1) for t in ts]) for ts in states]  # [R, K, N + 1, ...]
+        batches = max(run.steps_per_epoch for run in self.runs)
+        self.batch = self.settings.batch_size
+        self.orders = torch.full((count, batches, self.batch), self.blank, device=self.device)
+        self.position = torch.zeros(count, dtype=torch.long, device=self.device)  # of each run in its epoch
+        for r, run in enumerate(self.runs):
+            run.place(self.weights[r])
+            run.weights.grad = self.gradient[r]
+            run.x, run.m = self.x[r, : len(run.x)], self.m[r, : len(run.m)]
+            if run.state is not None:
+                run.state = type(run.state)(*(stored[r, :, : len(run.x)] for stored in self.state))
+            run.order = None  # to be filled in here
+
+        self.objective = _Objective(first)
+        self.noise = Streams(run.noise for run in self.runs)
+        self.steps: dict[bool, _Captured] = {}  # with and without the sampler
+        self.captures = self.device.type == "cuda"
+        self.fixed_shapes = self.captures if fixed_shapes is None else fixed_shapes
+
+    def _rows(self):
+        return [(run.x, run.m) for run in self.runs]
+
+    def train_step(self) -> Float[Tensor, "R 2"]:
+        """One mini-batch of every run; returns its decoder's negative bound and the norm of its gradient."""
+        for r, run in enumerate(self.runs):
+            position = run.step % run.steps_per_epoch
+            if position == 0 or run.order is None:
+                run.shuffle()
+                self.orders[r].view(-1)[: len(run.order)] = run.order
+                self.position[r] = position
+            run.set_learning_rate()
+        refresh = {self.method.imputes and run.epoch >= 1 for run in self.runs}
+        short = any((run.step + 1) % run.steps_per_epoch == 0 and len(run.x) % self.batch for run in self.runs)
+        # Some runs enter their second epoch a little before others.
+        if len(refresh) == 2 or (short and not self.fixed_shapes):
+            losses = torch.stack([run.train_step() for run in self.runs])
+            self.position += 1
+            return losses
+        losses = self._captured_step(refresh.pop()) if self.captures else self._step(refresh.pop())
+        for run in self.runs:
+            run.step += 1
+        return losses
+
+    def release(self, run: Run) -> None:
+        """Gives a run that leaves storage of its own."""
+        run.place(run.weights.data.clone())
+        run.weights.grad = run.weights.grad.clone()
+        run.x, run.m = run.x.clone(), run.m.clone()
+        if run.state is not None:
+            run.state = type(run.state)(*(stored.clone() for stored in run.state))
+
+    def _step(self, refresh: bool) -> Tensor:
+        """The work on the device: no value comes back to the host, every tensor that stays is changed in place."""
+        rows = self.orders[self.each.squeeze(1), self.position]  # [R, B]
+        self.position += 1
+        real = rows < self.blank
+        weight = real / real.sum(1, keepdim=True)  # the mean over the rows that are there
+        x, m = self.x[self.each, rows], self.m[self.each, rows]  # [R, B, D]
+        state = [stored[self.each, :, rows].transpose(1, 2) for stored in self.state]  # [R, K, B, ...]
+
+        theta, phi, state = self._bounds(x, m, weight, state, refresh)
+        if refresh:
+            for stored, new in zip(self.state, state, strict=True):
+                stored[self.each, :, rows] = new.transpose(1, 2)
+        # Summed over runs: the gradient of each with respect to its own weights is what it would be alone.
+        if self.method.theta == self.method.phi:
+            gradients = torch.autograd.grad(theta.sum(), [self.encoder, self.decoder])
+        else:
+            decoder = torch.autograd.grad(theta.sum(), self.decoder, retain_graph=True)
+            gradients = torch.autograd.grad(phi.sum(), self.encoder) + decoder
+        torch.cat(gradients, 1, out=self.gradient)
+        norm = torch.linalg.vector_norm(self.gradient, dim=1)
+        for run, own in zip(self.runs, norm, strict=True):
+            run.descend(own)
+        return torch.stack([theta.detach(), norm], 1)
+
+    def _bounds(self, x, m, weight, state, refresh: bool):
+        """Losses [R] of decoders and encoders, and the refreshed imputations."""
+        first = self.runs[0]
+        tensors = _unpacked(self.encoder, first.encoder) + _unpacked(self.decoder, first.decoder)
+        named = dict(zip(self.objective.order, tensors, strict=True))
+
+        def one(named, x, m, weight, *state):
+            arguments = (x, m, weight, state, self.noise, refresh)
+            return torch.func.functional_call(self.objective, named, arguments)
+
+        theta, phi, *state = torch.vmap(one, randomness="different")(named, x, m, weight, *state)
+        return theta, phi, state
+
+    def _captured_step(self, refresh: bool) -> Tensor:
+        step = self.steps.setdefault(refresh, _Captured(lambda: self._step(refresh), self.noise))
+        try:
+            return step()
+        except RuntimeError as error:
+            if not step.capturing:
+                raise
+            self.captures = False
+            warnings.warn(f"the step cannot be captured as a CUDA graph ({error}); it runs without one.", stacklevel=2)
+            return self._step(refresh)
+
+
+class _Objective(nn.Module):
+    """What one run computes from one mini-batch."""
+
+    def __init__(self, run: Run):
+        super().__init__()
+        self.model, self.method, self.settings, self.sampler = run.model, run.method, run.settings, run.sampler
+        self.kind = type(run.state)
+        names = {id(p): name for name, p in self.named_parameters()}
+        self.order = [names[id(p)] for p in run.encoder + run.decoder]
+
+    def forward(self, x, m, weight, state, noise, refresh):
+        if self.method.imputes:
+            state = self.kind(*state)
+            if refresh:
+                options = {"steps": self.settings.sampler_steps, "generator": noise}
+                state = samplers.impute(self.sampler, self.model, m, state, **options)
+            x = state.x
+        theta, phi = self.method.bounds(
+            self.model, x, m, self.settings.budget, gradient=self.settings.gradient, generator=noise
+        )
+        return -(theta * weight).sum(), -(phi * weight).sum(), *state
+
+
+class _Captured:
+    """A step that is recorded once as a CUDA graph and then replayed: one launch instead of hundreds."""
+
+    def __init__(self, step, generators):
+        self.step, self.generators = step, generators
+        self.calls, self.graph, self.output, self.capturing = 0, None, None, False
+
+    def __call__(self) -> Tensor:
+        self.calls += 1
+        if self.calls <= _WARM_UP:
+            return self._aside()
+        if self.graph is None:
+            self.capturing = True
+            graph = torch.cuda.CUDAGraph()
+            for generator in self.generators:
+                graph.register_generator_state(generator)
+            with torch.cuda.graph(graph):
+                self.output = self.step()
+            self.graph, self.capturing = graph, False
+        self.graph.replay()
+        return self.output.clone()
+
+    def _aside(self) -> Tensor:
+        """On a stream of its own, as a capture will be."""
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            output = self.step()
+        torch.cuda.current_stream().wait_stream(aside)
+        return output
+
+
+def _filled(values: Tensor, rows: int, dim: int) -> Tensor:
+    """Copies of its first row after the last, `rows` + 1 in all: the blank row has ordinary values and no weight."""
+    index = torch.arange(rows + 1, device=values.device)
+    index[values.shape[dim] :] = 0
+    return values.index_select(dim, index)
+
+
+def _unpacked(vectors: Float[Tensor, "R P"], parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    parts = vectors.split([p.numel() for p in parameters], 1)
+    return [part.unflatten(1, p.shape) for part, p in zip(parts, parameters, strict=True)]

@@ -1,0 +1,255 @@
+"""One run: a model in training with its optimiser, random streams, stored imputations and history.
+
+A run owns four random streams derived from its seed, so that none disturbs another: initial weights, batch order (one
+per epoch), noise of the objective and the sampler, validation noise (one per epoch). With the checkpoint's copy of the
+noise stream, an interrupted run therefore continues exactly as if it had not been.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from . import checkpoints, samplers
+from .missingness import Split
+from .models import VAE
+from .shapes import Float, Tensor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is trained (appendix E.1); everything that changes its result.
+
+    The defaults are those of the mixture-of-Gaussians experiment; batch size and clip norm are not in the paper and
+    follow its authors' released configuration.
+    """
+
+    budget: int
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip_norm: float = 10.0
+    gradient: Literal["stl", "path", "dreg"] = "stl"
+    sampler_steps: int = 1
+
+    def __post_init__(self):
+        for name in ("budget", "epochs", "batch_size", "sampler_steps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        for name in ("learning_rate", "clip_norm"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name} must be a positive number, not {getattr(self, name)!r}.")
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f"schedule must be 'constant' or 'cosine', not {self.schedule!r}.")
+
+
+class Run:
+    """One model in training: parameters, optimiser, random streams, stored imputations, history."""
+
+    path: Path | None = None  # of its checkpoint
+    bound = math.nan  # of the latest epoch
+
+    def __init__(self, method, make_model, split: Split, seed: Hashable, settings: Settings, sampler, device: str):
+        self.method, self.settings, self.sampler = method, settings, sampler
+        self.key, self.seed = seed, getattr(seed, "seed", seed)
+        seed = self.seed
+        self.device = torch.device(device)
+        torch.manual_seed(_stream(seed, "weights"))  # also what dropout draws from
+        self.model = make_model().to(self.device)
+        self.noise = torch.Generator(self.device).manual_seed(_stream(seed, "noise"))
+        self.x, self.m, self.x_val, self.m_val = (t if t is None else t.to(self.device) for t in split)
+        self.encoder = [p for p in self.model.encoder.parameters() if p.requires_grad]
+        self.decoder = [p for p in self.model.decoder.parameters() if p.requires_grad]
+        # All weights in one vector [P], encoder first: one norm, one fused update.
+        self.weights = nn.Parameter(parameters_to_vector(self.encoder + self.decoder).detach())
+        self.weights.grad = torch.zeros_like(self.weights)
+        self.place(self.weights.data)
+        self.optimiser = _optimiser(self.weights, settings.learning_rate)
+        self.steps_per_epoch = math.ceil(len(self.x) / settings.batch_size)
+        self.total_steps = self.steps_per_epoch * settings.epochs
+        self.step, self.seconds, self.history = 0, 0.0, {}
+        self.bound_sum, self.order = 0.0, None
+        self.state = self._first_imputations(self.x, self.m)
+        self.state_val = None if self.x_val is None else self._first_imputations(self.x_val, self.m_val)
+
+    @property
+    def epoch(self) -> int:
+        """Completed epochs."""
+        return self.step // self.steps_per_epoch
+
+    def place(self, weights: Float[Tensor, " P"]) -> None:
+        """Keep the weights in this storage from now on, which holds them already: the networks' parameters are views
+        of it, so that what is written to either is seen by both."""
+        self.weights.data = weights
+        vector_to_parameters(weights, self.encoder + self.decoder)
+
+    def train_step(self) -> Tensor:
+        """One mini-batch; returns [the decoder's negative bound, norm of the gradient], still on the device."""
+        x, m = self._batch()
+        theta_bound, phi_bound = self.method.bounds(
+            self.model, x, m, self.settings.budget, gradient=self.settings.gradient, generator=self.noise
+        )
+        loss = -theta_bound.mean()
+        if theta_bound is phi_bound:
+            gradients = torch.autograd.grad(loss, self.encoder + self.decoder)
+        else:  # two objectives: the first reaches the decoder alone, the second the encoder alone
+            decoder = torch.autograd.grad(loss, self.decoder, retain_graph=True)
+            gradients = torch.autograd.grad(-phi_bound.mean(), self.encoder) + decoder
+        torch.cat([gradient.reshape(-1) for gradient in gradients], out=self.weights.grad)
+        norm = torch.linalg.vector_norm(self.weights.grad)  # encoder and decoder together
+        self.set_learning_rate()
+        self.descend(norm)
+        self.step += 1
+        return torch.stack([loss.detach(), norm])
+
+    def descend(self, norm: Tensor) -> None:
+        """One step along the gradient in `weights.grad`, which has this norm, clipped."""
+        # As `clip_grad_norm_` does it, but divided in the fused update: that spares a pass over all weights.
+        self.optimiser.grad_scale = ((norm + 1e-6) / self.settings.clip_norm).clamp(min=1)
+        self.optimiser.step()
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        """The rows of this step, [B, D] or completed [K, B, D]; from the second epoch on the sampler refreshes them."""
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        if position == 0 or self.order is None:
+            self.shuffle()
+        rows = self.order[position * self.settings.batch_size : (position + 1) * self.settings.batch_size]
+        if not self.method.imputes:
+            return self.x[rows], self.m[rows]
+        state = type(self.state)(*(stored[:, rows] for stored in self.state))
+        if epoch >= 1:  # at first neither network knows anything: the marginal imputations stay
+            state = samplers.impute(
+                self.sampler, self.model, self.m[rows], state, steps=self.settings.sampler_steps, generator=self.noise
+            )
+            for stored, new in zip(self.state, state, strict=True):
+                stored[:, rows] = new
+        return state.x, self.m[rows]
+
+    def shuffle(self) -> None:
+        """The order of the rows in the current epoch."""
+        order = torch.Generator().manual_seed(_stream(self.seed, "order", self.epoch))
+        self.order = torch.randperm(len(self.x), generator=order).to(self.device)
+
+    def set_learning_rate(self) -> None:
+        if self.settings.schedule == "cosine":  # from the initial rate to 0 over all steps
+            rate = 0.5 * self.settings.learning_rate * (1 + math.cos(math.pi * self.step / self.total_steps))
+            group = self.optimiser.param_groups[0]
+            group["lr"] = group["lr"].fill_(rate) if torch.is_tensor(group["lr"]) else rate
+
+    def check(self, losses: Sequence[Sequence[float]]) -> int | None:
+        """Adds the losses of the latest steps, with their gradient norms, to the epoch's mean; the number of the first
+        non-finite step, if there is one."""
+        for loss, _ in losses:  # one by one: the sum must not depend on where a run was interrupted
+            self.bound_sum -= loss
+        bad = next((i for i, pair in enumerate(losses) if not all(map(math.isfinite, pair))), None)
+        return None if bad is None else self.step - len(losses) + 1 + bad
+
+    def end_epoch(self) -> float:
+        """Logs the epoch's bounds; returns the one to watch. `train_bound` is what the decoder maximised: for DeMissVAE
+        eq. (10) without its entropy, which `validation_bound` has (see `Method.monitor`)."""
+        bound = self.bound_sum / self.steps_per_epoch
+        self.log({"epoch": self.epoch, "train_bound": bound})
+        self.bound_sum = 0.0
+        if self.x_val is not None:
+            bound = self.validation_bound()
+            self.log({"validation_bound": bound})
+        self.bound = bound
+        return bound
+
+    def evaluate(self, evaluate: Callable[[VAE, int], dict[str, float]]) -> dict[str, float]:
+        self.model.eval()
+        numbers = evaluate(self.model, self.seed)
+        self.model.train()
+        self.log({"evaluation_epoch": self.epoch} | numbers)
+        return numbers
+
+    @torch.no_grad()
+    def validation_bound(self) -> float:
+        """The method's own bound of log p(x_obs) on the validation rows, with noise of its own."""
+        noise = torch.Generator(self.device).manual_seed(_stream(self.seed, "validation", self.epoch))
+        x = self.x_val
+        self.model.eval()
+        if self.method.imputes:
+            if self.epoch > 1:
+                self.state_val = samplers.impute(
+                    self.sampler, self.model, self.m_val, self.state_val,
+                    steps=self.settings.sampler_steps, generator=noise,
+                )  # fmt: skip
+            x = self.state_val.x
+        bound = self.method.monitor(self.model, x, self.m_val, self.settings.budget, generator=noise)
+        self.model.train()
+        return float(bound.mean())
+
+    def log(self, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            self.history.setdefault(name, []).append(value)
+
+    def save(self, path: Path) -> None:
+        content = {
+            "identity": self._identity(), "step": self.step, "seconds": self.seconds, "bound_sum": self.bound_sum,
+            "history": self.history, "optimiser": self.optimiser.state_dict(),
+            # copies: saved views would bring the storage of their whole group along
+            "model": {name: value.clone() for name, value in self.model.state_dict().items()},
+            "noise": self.noise.get_state(), "dropout": [get() for get, _ in self._dropout()],
+            "state": [t.clone() for t in self.state or ()], "state_val": list(self.state_val or ()),
+        }  # fmt: skip
+        checkpoints.save(content, path)
+
+    def resume(self, path: Path) -> None:
+        """Continue from the checkpoint, if there is one."""
+        content = checkpoints.load(path, self._identity(), self.device)
+        if content is None:
+            return
+        self.model.load_state_dict(content["model"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        self.noise.set_state(content["noise"].cpu())
+        for (_, put), state in zip(self._dropout(), content["dropout"], strict=True):
+            put(state.cpu())
+        for name in ("step", "seconds", "bound_sum", "history"):
+            setattr(self, name, content[name])
+        if self.method.imputes:
+            self.state = type(self.state)(*content["state"])
+            self.state_val = type(self.state)(*content["state_val"]) if content["state_val"] else None
+
+    def _dropout(self) -> list[tuple[Callable, Callable]]:
+        """How to read and how to write the state of the generators that dropout draws from."""
+        pairs = [(torch.get_rng_state, torch.set_rng_state)]
+        if self.device.type == "cuda":
+            cuda, device = torch.cuda, self.device
+            pairs.append((lambda: cuda.get_rng_state(device), lambda state: cuda.set_rng_state(state, device)))
+        return pairs
+
+    def _identity(self) -> str:
+        """What a checkpoint must agree with: settings, sampler, shapes of the networks, and the data."""
+        data = hashlib.sha256(self.x.cpu().numpy().tobytes() + self.m.cpu().numpy().tobytes()).hexdigest()[:16]
+        shapes = [list(p.shape) for p in self.encoder + self.decoder]
+        return f"{self.method.name} {self.seed} {self.settings} {self.sampler.name} {shapes} {data}"
+
+    def _first_imputations(self, x: Tensor, m: Tensor):
+        if not self.method.imputes:
+            return None
+        completed = samplers.from_marginals(x, m, self.settings.budget, self.noise)
+        with torch.no_grad():
+            return self.sampler.init(self.model, completed, m, self.noise)
+
+
+def _stream(seed: int, purpose: str, epoch: int = 0) -> int:
+    """A seed for one purpose of one run, independent of all others."""
+    entropy = [seed, int.from_bytes(purpose.encode(), "big"), epoch]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _optimiser(weights: nn.Parameter, learning_rate: float) -> torch.optim.Adam:
+    """AMSGrad, fused; on a GPU with rate and step count on the device, as a captured step needs them."""
+    cuda = weights.is_cuda
+    rate = torch.tensor(learning_rate, device=weights.device) if cuda else learning_rate
+    return torch.optim.Adam([weights], rate, amsgrad=True, fused=True, capturable=cuda)
