@@ -20,14 +20,14 @@ ifneq ($(SCALE),recorded)
 export MISSVAE_RESULTS ?= $(CURDIR)/.runs/results
 endif
 
-.PHONY: help book test refresh check clean
+.PHONY: help book test test-cluster refresh check clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make book                executes every notebook afresh and builds the book from recorded runs'
 	@echo 'make book SCALE=smoke    trains at that scale instead (smoke, laptop or paper; records go to .runs/)'
 	@echo 'make test                runs the test suite'
-	@echo 'make        tries the grid on a Slurm cluster made of this machine (root, slurm-wlm, munge)'
+	@echo 'make test-cluster        tries the grid on a Slurm cluster made of this machine (root, slurm-wlm, munge)'
 	@echo 'make refresh             re-executes the committed notebooks that are stale'
 	@echo 'make check               says which committed notebooks are stale, unexecuted or failing'
 	@echo 'make clean               removes what was built (environment and records stay)'
@@ -53,6 +53,8 @@ book: .venv/.installed
 test: .venv/.installed
 	$(PY) -m pytest
 
+test-cluster: .venv/.installed
+	$(PY) tests/cluster/slurm.py
 
 refresh: .venv/.installed
 	$(PY) -m tools.notebooks refresh </dev/null
