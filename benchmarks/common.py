@@ -18,6 +18,7 @@ from lib.runs import Run
 
 SEED = experiments.SEEDS[0]
 ROWS = 2048  # of made-up data
+BLOCK_SECONDS = 0.15  # long enough that the caches hold a block's own data, as in training, not those of the last
 
 Block = Callable[[int], None]  # does its work so many times
 
@@ -71,18 +72,22 @@ def training_steps(runs: Sequence[Run], *, sampler: bool | None = None) -> Block
 
 
 def alternate(blocks: dict[str, Block], rounds: int, steps: int, device: str = "cpu") -> dict[str, np.ndarray]:
-    """Each block `steps` times per round, in turn, so that a machine that slows down slows all; ms for one, [rounds].
+    """Each block at least `steps` times per round, in turn, so that a machine that slows down slows all; milliseconds
+    for one, [rounds].
 
-    The first round warms up and does not count.
+    The first round warms up and does not count. In the others a block works for about as long as `BLOCK_SECONDS`.
     """
     times = {name: np.empty(rounds + 1) for name in blocks}
+    often = dict.fromkeys(blocks, steps)
     for number in range(rounds + 1):
         for name, block in blocks.items():
             wait(device)
             start = time.perf_counter()
-            block(steps)
+            block(often[name])
             wait(device)
-            times[name][number] = 1e3 * (time.perf_counter() - start) / steps
+            seconds = (time.perf_counter() - start) / often[name]
+            times[name][number] = 1e3 * seconds
+            often[name] = often[name] if number else max(steps, round(BLOCK_SECONDS / seconds))
     return {name: values[1:] for name, values in times.items()}
 
 

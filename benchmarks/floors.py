@@ -17,17 +17,25 @@ Products = list[tuple[Tensor, Tensor]]
 
 
 def multiply(products: Products) -> Block:
-    """Each product once, into memory that is there already."""
-    results = {}
-    for left, right in products:
-        key = (*left.shape[:-1], right.shape[-1], left.dtype)
-        results.setdefault(key, torch.empty(key[:-1], dtype=left.dtype, device=left.device))
-    work = [(left, right, results[*left.shape[:-1], right.shape[-1], left.dtype]) for left, right in products]
+    """Each product once, into memory of its own: a step needs all its activations and gradients later."""
+    shapes = [(*left.shape[:-1], right.shape[-1]) for left, right in products]
+    work = [(*pair, pair[0].new_empty(shape)) for pair, shape in zip(products, shapes, strict=True)]
 
     def block(steps: int) -> None:
         for _ in range(steps):
             for left, right, result in work:
                 torch.matmul(left, right, out=result)
+
+    return block
+
+
+def in_turn(*blocks: Block) -> Block:
+    """One of each, again and again: each finds the caches as the others leave them."""
+
+    def block(steps: int) -> None:
+        for _ in range(steps):
+            for part in blocks:
+                part(1)
 
     return block
 

@@ -117,7 +117,7 @@ def _no_masks() -> Iterator[None]:
 
 
 def main(words: list[str] | None = None) -> int:
-    made = common.parser("tried", __doc__.partition("\n")[0], rounds=15, steps=10)
+    made = common.parser("tried", __doc__.partition("\n")[0], rounds=10, steps=1)
     common.method_option(made, METHODS)
     common.number(made, "--budget", [5, 25], "one or more")
     given = common.parse(made, words)

@@ -124,7 +124,7 @@ class Run:
             self.shuffle()
         rows = self.order[position * self.settings.batch_size : (position + 1) * self.settings.batch_size]
         if not self.method.imputes:
-            return self.x[rows], self.m[rows]
+            return self.x.index_select(0, rows), self.m.index_select(0, rows)
         state = type(self.state)(*(stored[:, rows] for stored in self.state))
         if epoch >= 1:  # at first neither network knows anything: the marginal imputations stay
             state = samplers.impute(
