@@ -180,8 +180,9 @@ for name, how in EXPERIMENTS["mog"].scales.items():
     runs = [(method, budget) for method in EXPERIMENTS["mog"].methods for budget in how.budgets for _ in how.seeds]
     per_run = math.ceil((how.train_rows or 19_366) / 64) * how.epochs  # 19 366 rows are left of the first seed's
     known = all(run in ms for run in runs)
-    hours = f"{sum(ms[run] for run in runs) * per_run / 3.6e6:,.2g}" if known else "*not measured*"
-    rows.append([name, len(runs), f"{per_run:,}", hours])
+    hours = sum(ms[run] for run in runs) * per_run / 3.6e6 if known else math.nan
+    written = "*not measured*" if not known else f"{hours:,.0f}" if hours > 10 else f"{hours:.3f}"
+    rows.append([name, len(runs), f"{per_run:,}", written])
 caption = f"Training the grid of Section 6.1, computed from the time of a step. {cost.caption(steps)}"
 table("grid-table", "tab-grid-cost", caption, markdown(["scale", "runs", "steps per run", "hours of one core"], rows))
 

@@ -8,6 +8,7 @@ if __name__ == "__main__":  # Ctrl-C while modules are imported ends the process
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 
@@ -28,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"\ninterrupted {interrupt}".rstrip(), file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read standard output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more when it ends
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "one process per core. Ctrl-C leaves checkpoints; the same command (without --fresh) resumes. What another "
         "process is training is waited for. Exit status: 0 done, 1 a training failed (non-finite loss) or its process "
         "died, 2 wrong arguments, data or records, or a disk that is full, 75 stopped by the time limit, "
-        "130 interrupted.",
+        "130 interrupted, 143 ended by SIGTERM.",
     )  # fmt: skip
     run.set_defaults(command=_run)
     run.add_argument("experiment", help=" or ".join(experiments.EXPERIMENTS))
@@ -66,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "--jobs", type=int, metavar="N", help="processes side by side (default: one per core, or one on a GPU)"
     )
     run.add_argument(
-        "--threads", type=int, default=1, help="of PyTorch on a CPU, per process (default 1: best for small networks)"
+        "--threads", type=int, default=1, help="of PyTorch on a CPU, per process (default 1: more --jobs do more)"
     )
     run.add_argument(
         "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="between checkpoints (default 30)"
@@ -101,6 +105,8 @@ def _run(options) -> int:
             raise ValueError(f"--{name} must be at least 1, not {value}.")
     if options.time_limit is not None and not options.time_limit > 0:
         raise ValueError(f"--time-limit must be a positive number of minutes, not {options.time_limit}.")
+    if not options.checkpoint_seconds > 0:
+        raise ValueError(f"--checkpoint-seconds must be a positive number, not {options.checkpoint_seconds}.")
     device = _device(options.device)
     requests = experiments.requests(
         options.experiment, scale=options.scale, methods=[options.method] if options.method else None,

@@ -2,7 +2,8 @@
 
 The science stays written for one run: `torch.vmap` maps a method's bounds, and its sampler, over the runs. They may
 differ in seeds, rows, masks and step counts, not in networks or settings. Each keeps its own random numbers, clipping,
-learning rate and optimiser state: a step of the group is a step of each run, up to rounding.
+learning rate and optimiser state: a step of the group is a step of each run, up to rounding. Only what dropout draws
+is shared out differently, so that with dropout a run in a group is another draw of the same law.
 """
 
 import warnings
@@ -148,12 +149,18 @@ class Group:
 
     def _captured_step(self, refresh: bool) -> Tensor:
         step = self.steps.setdefault(refresh, _Captured(lambda: self._step(refresh), self.noise))
+        states = [generator.get_state() for generator in self.noise] if step.due else []
         try:
             return step()
         except RuntimeError as error:
-            if not step.capturing:
+            if not step.due:
                 raise
             self.captures = False
+            # Generators that were in a failed capture are of no more use.
+            for run, state in zip(self.runs, states, strict=True):
+                run.noise = torch.Generator(self.device)
+                run.noise.set_state(state)
+            self.noise = Streams(run.noise for run in self.runs)
             warnings.warn(f"the step cannot be captured as a CUDA graph ({error}); it runs without one.", stacklevel=2)
             return self._step(refresh)
 
@@ -186,22 +193,33 @@ class _Captured:
 
     def __init__(self, step, generators):
         self.step, self.generators = step, generators
-        self.calls, self.graph, self.output, self.capturing = 0, None, None, False
+        self.calls, self.graph, self.output = 0, None, None
+
+    @property
+    def due(self) -> bool:
+        """Whether the next call captures (or, after one that failed, whether it was to capture)."""
+        return self.graph is None and self.calls >= _WARM_UP
 
     def __call__(self) -> Tensor:
-        self.calls += 1
-        if self.calls <= _WARM_UP:
+        if self.calls < _WARM_UP:
+            self.calls += 1
             return self._aside()
         if self.graph is None:
-            self.capturing = True
-            graph = torch.cuda.CUDAGraph()
-            for generator in self.generators:
-                graph.register_generator_state(generator)
-            with torch.cuda.graph(graph):
-                self.output = self.step()
-            self.graph, self.capturing = graph, False
+            self.graph = self._capture()
         self.graph.replay()
         return self.output.clone()
+
+    def _capture(self):
+        graph = torch.cuda.CUDAGraph()
+        for generator in self.generators:
+            graph.register_generator_state(generator)
+        stream = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph):
+                self.output = self.step()
+        finally:
+            torch.cuda.set_stream(stream)  # a capture that fails leaves its own stream behind
+        return graph
 
     def _aside(self) -> Tensor:
         """On a stream of its own, as a capture will be."""

@@ -30,6 +30,8 @@ EXPECTED = (  # errors that explain themselves
     ValueError, datasets.DataError, records.RecordError, checkpoints.CheckpointError, locks.LockError,
 )  # fmt: skip
 
+DISK = records.RecordError, checkpoints.CheckpointError, locks.LockError  # as bad for every other run
+
 WORKER = [sys.executable, "-m", "lib.jobs"]
 
 
@@ -54,10 +56,11 @@ def run(
     Args:
         on_record: called with each record as it comes, those that exist already first.
         jobs: processes side by side; one per core of a CPU and one on a GPU unless given. With one, or with one run
-            left to do, nothing leaves this process, errors are raised, and seeds of a setting are trained as a group.
+            left to do, nothing leaves this process and errors are raised; on a GPU seeds of a setting train as a group.
         time_limit: seconds for everything together; what is cut short leaves a checkpoint.
 
     Raises:
+        RecordError: no record or checkpoint can be written, or no process started; the others are stopped.
         KeyboardInterrupt (Ctrl-C) or SystemExit (SIGTERM), after every worker has written its checkpoint.
     """
     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
@@ -93,7 +96,7 @@ def _words(unit: list[dict], left: float) -> dict:
 
 
 def _label(unit: list[dict]) -> str:
-    return "{method} K={budget} seed ".format(**unit[0]) + ", ".join(str(r["seed"]) for r in unit)
+    return "{method} K={budget} seed ".format(**unit[0]) + ", ".join(str(r["seed"]) for r in unit) if unit else ""
 
 
 # ---- the parent ---------------------------------------------------------------------------------------------
@@ -113,6 +116,7 @@ class _Parent:
         self.total, self.done = sum(map(len, units)), 0
         self.running: list[str] = []
         self.failed: list[str] = []
+        self.fatal = ""
         self.events: queue.Queue = queue.Queue()
         self.processes: list[subprocess.Popen] = []
         self.gate, self.stopping = threading.Lock(), False
@@ -138,6 +142,8 @@ class _Parent:
                 self._stop()
                 for listener in listeners:
                     listener.join()
+        if self.fatal:
+            raise records.RecordError(self.fatal)
         stop.leave(f"with {self.done} of {self.total} runs done: the same command (without --fresh) resumes the others")
         return self.failed
 
@@ -158,6 +164,11 @@ class _Parent:
                 bar.total -= self.left[label]  # had been done before, by whoever left a checkpoint
             for record in found:
                 self.on_record(record)
+        elif "fatal" in event:  # what stops one run would stop the others too
+            if label in self.running:
+                self.running.remove(label)
+            self.fatal = self.fatal or event["fatal"]
+            self._stop()
         else:
             self.running.remove(label)
             if not (self.stopping and event["dead"]):
@@ -166,6 +177,12 @@ class _Parent:
         bar.set_postfix_str("; ".join([f"{self.done} of {self.total} runs", *self.running]), refresh=False)
 
     def _listen(self) -> None:
+        try:
+            self._serve()
+        except OSError as error:  # no process can be started
+            self.events.put(([], {"fatal": f"no worker can be started: {error}. Fewer --jobs may help"}))
+
+    def _serve(self) -> None:
         """One worker, replaced if it dies, until nothing waits."""
         while self.waiting and time.monotonic() < self.deadline and (process := self._start()):
             with contextlib.suppress(BrokenPipeError), process:  # closes its input, and waits for its end
@@ -185,7 +202,7 @@ class _Parent:
         for line in process.stdout:
             event = json.loads(line)
             self.events.put((unit, event))
-            if "seeds" in event or "error" in event:
+            if event.keys() & {"seeds", "error", "fatal"}:
                 return
         self.events.put((unit, {"error": _death(process.wait()), "dead": True}))
 
@@ -248,6 +265,8 @@ def _work(threads: int) -> None:
         try:
             found = experiments.run(**json.loads(line), progress=lambda steps, text: tell(steps=steps))
             tell(seeds=[record.request["seed"] for record in found])
+        except DISK as error:
+            tell(fatal=str(error))
         except EXPECTED as error:
             tell(error=str(error), dead=False)
         except Exception as error:

@@ -39,7 +39,8 @@ def give_back(lock: FileLock, done: bool) -> None:
 
 
 def _try(path: Path) -> FileLock | None:
-    lock = FileLock(path)
+    # Without the kernel's locks there would be files that outlive a killed holder.
+    lock = FileLock(path, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)

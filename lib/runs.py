@@ -165,9 +165,9 @@ class Run:
         self.bound = bound
         return bound
 
-    def evaluate(self, evaluate: Callable[[VAE, int], dict[str, float]]) -> dict[str, float]:
+    def evaluate(self, evaluate: Callable[[VAE, Hashable], dict[str, float]]) -> dict[str, float]:
         self.model.eval()
-        numbers = evaluate(self.model, self.seed)
+        numbers = evaluate(self.model, self.key)
         self.model.train()
         self.log({"evaluation_epoch": self.epoch} | numbers)
         return numbers
@@ -229,10 +229,11 @@ class Run:
         return pairs
 
     def _identity(self) -> str:
-        """What a checkpoint must agree with: settings, sampler, shapes of the networks, and the data."""
+        """What a checkpoint must agree with: settings, sampler, shapes of the networks, data, and kind of device (its
+        random streams and optimiser are of that kind)."""
         data = hashlib.sha256(self.x.cpu().numpy().tobytes() + self.m.cpu().numpy().tobytes()).hexdigest()[:16]
         shapes = [list(p.shape) for p in self.encoder + self.decoder]
-        return f"{self.method.name} {self.seed} {self.settings} {self.sampler.name} {shapes} {data}"
+        return f"{self.method.name} {self.seed} {self.settings} {self.sampler.name} {shapes} {data} {self.device.type}"
 
     def _first_imputations(self, x: Tensor, m: Tensor):
         if not self.method.imputes:

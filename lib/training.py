@@ -3,11 +3,12 @@
 The loop moves one run (`runs.Run`) or several together (`groups.Group`); all that is asked of either is `train_step`.
 """
 
+import contextlib
 import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -76,8 +77,8 @@ def train(
             at the end, and resumed from if it is there.
         time_limit: seconds for all seeds together, after which the current runs are checkpointed and "stopped".
         together: how many runs are stepped as one (see `lib.groups`); without it all of them on a GPU, and one after
-            the other on a CPU, where it gains little. A run trained with others agrees with the same run alone up to
-            rounding.
+            the other on a CPU, where it gains nothing. A run trained with others agrees with the same run alone up to
+            rounding (with dropout, in law).
         progress: a bar on standard error, or a function of (steps done since the last call, what is going on).
 
     Raises:
@@ -109,7 +110,7 @@ def train(
             run.resume(run.path)
         return run
 
-    with checkpoints.deferred_signals() as stop, torch.random.fork_rng():
+    with checkpoints.deferred_signals() as stop, _device(device):
         position = 0
         while position < len(seeds):
             runs = [start(position)]
@@ -121,6 +122,19 @@ def train(
             position += len(runs)
             stop.leave(f"after seed {runs[-1].seed}")
     return [results[seed] for seed in seeds]
+
+
+@contextlib.contextmanager
+def _device(name: str) -> Iterator[None]:
+    """Random state to be used at will, and on a GPU this one as the current one, for streams and captures."""
+    device = torch.device(name)
+    if device.type != "cuda":
+        with torch.random.fork_rng(devices=[]):
+            yield
+        return
+    with torch.cuda.device(device):
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()]):
+            yield
 
 
 def _fit(runs, keep, evaluate, evaluate_every, checkpoint_seconds, deadline, stop, progress) -> None:

@@ -47,6 +47,7 @@ def test_runs_together_are_the_runs_alone(name):
         assert (one.together, other.together) == (3, 1)
 
 
+@pytest.mark.filterwarnings("ignore:.*[Ss]ynchronization debug mode")
 def test_a_step_never_waits_for_the_device():
     runs = [tiny.run("MissIWAE", settings=LONG, seed=s, device="cuda") for s in (1, 2)]
     group = groups.Group(runs)

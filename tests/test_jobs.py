@@ -114,6 +114,8 @@ for line in sys.stdin:
     elif method == "CVI-VAE":  # goes on until it is told to stop
         tell(steps=1)
         time.sleep(60)
+    elif method == "MVB-VAE":  # finds no room for its record
+        tell(fatal="record y: cannot write")
     else:
         tell(steps=20)
         tell(seeds=words["seeds"])
@@ -123,6 +125,19 @@ for line in sys.stdin:
 @pytest.fixture
 def fake(monkeypatch):
     monkeypatch.setattr(jobs, "WORKER", [sys.executable, "-c", FAKE])
+
+
+def test_a_disk_that_takes_no_record_stops_all(fake):
+    started = time.monotonic()
+    with pytest.raises(records.RecordError, match="record y: cannot write"):
+        jobs.run(asked("CVI-VAE", "MVB-VAE", seeds=[1]), print, jobs=2)
+    assert time.monotonic() < started + 30  # the other did not go on for its minute
+
+
+def test_no_worker_can_be_started(monkeypatch):
+    monkeypatch.setattr(jobs, "WORKER", ["/nonexistent/python"])
+    with pytest.raises(records.RecordError, match="no worker can be started.*Fewer --jobs"):
+        jobs.run(asked("MVAE", seeds=[1, 2]), print, jobs=2)
 
 
 def test_a_worker_that_dies_or_fails_takes_no_other_with_it(fake, capsys):

@@ -1,5 +1,6 @@
 """Locks of runs: one holder at a time, whoever waits holds nothing, and a killed holder is no holder."""
 
+import errno
 import math
 import subprocess
 import sys
@@ -90,3 +91,14 @@ def test_a_lock_that_cannot_be_had_is_explained(tmp_path):
     (tmp_path / "run.lock").mkdir()
     with pytest.raises(locks.LockError, match="run.lock: cannot be had .*MISSVAE_RESULTS"):
         locks.claim({1: tmp_path / "run.lock"}, math.inf)
+
+
+def test_without_locks_of_the_system_nothing_is_trained(tmp_path, monkeypatch):
+    """A file that stands for a lock would outlive a holder that was killed on another machine."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(locks.LockError, match="Function not implemented.*has file locks"):
+        locks.claim({1: tmp_path / "1.lock"}, 0.0)
