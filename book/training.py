@@ -20,10 +20,9 @@
 scale: str = "recorded"  # recorded, smoke, laptop or paper: no effect here
 
 # %% tags=["hide-input"]
-import math
-
 from lib import book, cost, parameters
-from lib.experiments import EXPERIMENTS
+from lib.experiments import EXPERIMENTS, requests
+from lib.experiments import steps as run_steps
 from lib.tables import markdown
 
 parameters.check(globals(), scale=parameters.choice("recorded", "smoke", "laptop", "paper"))
@@ -77,8 +76,8 @@ def table(name: str, label: str, caption: str, source: str) -> None:
 #
 # - The **products**: the bare matrix products of the step, in their shapes, with nothing in between. Their time
 #   over that of the step, the *share of products*, is the fraction of the speed that these shapes allow.
-# - The **floor**: the products and one fused step of AMSGrad on as many parameters. No implementation in these
-#   shapes can be faster.
+# - The **floor**: the products and one fused step of AMSGrad on as many parameters. What lies
+#   above it is all that an implementation with the same products and the same update could still save.
 #
 # The three take turns, block by block, and ratios are taken within each round. A machine that slows down
 # for a while slows all of them, so that the ratios are steadier than the times.
@@ -177,12 +176,13 @@ table("growth-table", "tab-step-growth", caption, cost.growth_table(growth))
 ms = {(row["method"], row["budget"]): row["ms_per_step"] for row in steps.rows} if steps else {}
 rows = []
 for name, how in EXPERIMENTS["mog"].scales.items():
-    runs = [(method, budget) for method in EXPERIMENTS["mog"].methods for budget in how.budgets for _ in how.seeds]
-    per_run = math.ceil((how.train_rows or 19_366) / 64) * how.epochs  # 19 366 rows are left of the first seed's
-    known = all(run in ms for run in runs)
-    hours = sum(ms[run] for run in runs) * per_run / 3.6e6 if known else math.nan
+    settings = [(method, budget) for method in EXPERIMENTS["mog"].methods for budget in how.budgets]
+    one_setting = requests("mog", scale=name, methods=["MVAE"], budgets=how.budgets[:1], data="embedded")
+    per_seed = [run_steps(request) for request in one_setting]  # the masks of some seeds leave a few more rows
+    known = all(setting in ms for setting in settings)
+    hours = sum(ms[setting] for setting in settings) * sum(per_seed) / 3.6e6 if known else 0.0
     written = "*not measured*" if not known else f"{hours:,.0f}" if hours > 10 else f"{hours:.3f}"
-    rows.append([name, len(runs), f"{per_run:,}", written])
+    rows.append([name, len(settings) * len(per_seed), f"{min(per_seed):,}", written])
 caption = f"Training the grid of Section 6.1, computed from the time of a step. {cost.caption(steps)}"
 table("grid-table", "tab-grid-cost", caption, markdown(["scale", "runs", "steps per run", "hours of one core"], rows))
 

@@ -4,8 +4,6 @@ The numbers are made by `python -m benchmarks.NAME --record` and belong to one m
 """
 
 import json
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,16 +39,7 @@ def write(name: str, rows: list[dict], provenance: dict, folder: Path | str | No
         lines = ",\n".join("    " + json.dumps(row, allow_nan=False) for row in rows)  # a line each, for the diff
     except ValueError:
         raise RecordError(f"{path.name}: a number is not finite. Measure again") from None
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(f'{head[:-2]},\n  "rows": [\n{lines}\n  ]\n}}\n', encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RecordError(f"{path}: cannot write ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return records.replace_text(path, f'{head[:-2]},\n  "rows": [\n{lines}\n  ]\n}}\n')
 
 
 def read(name: str) -> Measured | None:

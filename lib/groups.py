@@ -52,9 +52,7 @@ class Group:
         self.encoder, self.decoder = (part.requires_grad_() for part in parts)
 
         self.blank = max(len(run.x) for run in self.runs)  # number of the row that fills up incomplete batches
-        self.x, self.m = (
-            torch.stack([_filled(t, self.blank, 0) for t in ts]) for ts in zip(*self._rows(), strict=True)
-        )
+        self.x, self.m = (torch.stack([_filled(getattr(r, name), self.blank, 0) for r in self.runs]) for name in "xm")
         self.state = []
         if self.method.imputes:
             states = zip(*(run.state for run in self.runs), strict=True)
@@ -76,9 +74,6 @@ class Group:
         self.steps: dict[bool, _Captured] = {}  # with and without the sampler
         self.captures = self.device.type == "cuda"
         self.fixed_shapes = self.captures if fixed_shapes is None else fixed_shapes
-
-    def _rows(self):
-        return [(run.x, run.m) for run in self.runs]
 
     def train_step(self) -> Float[Tensor, "R 2"]:
         """One mini-batch of every run; returns its decoder's negative bound and the norm of its gradient."""

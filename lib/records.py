@@ -96,6 +96,11 @@ def write(record: Record, folder: Path | str | None = None) -> Path:
         raise RecordError(f"{path.name}: a metric is empty; a finished run has all its numbers")
     content = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "path"}
     text = _pretty(_finite(content, path.name, nulls=not record.finished))
+    return replace_text(path, text)
+
+
+def replace_text(path: Path, text: str) -> Path:
+    """Write a file whole or not at all, in place of an older one. RecordError if that cannot be done."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
