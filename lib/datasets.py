@@ -1,39 +1,47 @@
-"""The data sets by name: fetched, verified and split, or generated.
+"""The data sets by name: the authors' files, verified (see `fetch`), or stand-ins generated here.
 
-Two sources. "authors": the files of the paper's authors, from the folder that MISSVAE_DATA names (laid out
-like the `data/` folder of their repository), or downloaded from that repository at one fixed commit; verified
-by checksum either way. "embedded": generated here by the paper's recipe from a fixed seed, so that nothing
-needs a network; it is NOT the authors' draw and its numbers are not comparable with theirs.
+Sources. "authors": the files of the paper's authors. "partial" (miniboone): the rows that can be had without the
+authors' training file. "prepared" (tables): made by `preprocess` from the raw files of the UCI archive. "embedded":
+generated here from a fixed seed, so that nothing needs a network; for mog by the paper's recipe (NOT the authors'
+draw: its numbers are not comparable with theirs), for all others made-up rows or pictures of the same width that have
+nothing to do with the real data and serve trials and tests only.
 """
 
 import hashlib
-import io
 import os
-from collections.abc import Callable
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import interpolate
+from tqdm import tqdm
 
+from . import fetch as files
 from . import names
+from .fetch import DataError as DataError
+from .fetch import File, Local
 from .mixture import GaussianMixture
 from .shapes import Float, Tensor
 
-OFFICIAL = "https://raw.githubusercontent.com/vsimkus/demiss-vae/f778e94ac4e6ddd48a07a3fe2536bb61e8eb3cd7/data/"
-SOURCES = ("auto", "authors", "embedded")
-
-
-class DataError(Exception):
-    """Data that cannot be had or trusted: names the file, what was expected and found, and what to do."""
+SOURCES = ("auto", "authors", "partial", "prepared", "embedded")
+SPLITS = ("train", "val", "test")
+SUMS = "SHA256SUMS"  # the hashes of prepared files, beside them
 
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Complete data in single precision (masks: see `missingness`) and the SHA-256 of what was used."""
+    """Complete data in single precision (masks: see `missingness`) and the SHA-256 of what was used.
+
+    Tables are standardised. Pictures are intensities in [0, 1], 28 x 28 row by row, to be binarised (`binarise`).
+    """
 
     name: str
-    source: str  # "authors" or "embedded"
+    source: str  # any of SOURCES but "auto"
     checksum: str
     train: Float[Tensor, "N D"]
     val: Float[Tensor, "V D"]
@@ -42,127 +50,210 @@ class DataSet:
 
 
 @dataclass(frozen=True)
-class File:
-    """One file of the authors' `data/` folder; the git blob SHA-1 ties it to their repository."""
-
-    path: str
-    size: int
-    sha256: str
-    blob: str
-
-
-@dataclass(frozen=True)
 class Entry:
-    """How one data set is had: the authors' files, their reader, the generator of the embedded stand-in."""
+    """How one data set is had.
+
+    files: of the authors, by their paths in their `data/` folder. read: the verified copies, in that order -> fields of
+    `DataSet`. embedded: generates the stand-in. recipe: it follows the paper's recipe, so that "auto" may take it.
+    part: holds the first rows of the training file, for source "partial". table: can be prepared from raw files.
+    """
 
     files: tuple[File, ...]
-    read: Callable[[dict[str, bytes]], dict]
-    embedded: Callable[[], dict] | None = None
+    read: Callable[[Sequence[Local]], dict]
+    embedded: Callable[[], dict]
+    recipe: bool = False
+    part: File | None = None
+    table: bool = False
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return "auto", "authors", *["partial"] * bool(self.part), *["prepared"] * self.table, "embedded"
+
+    @property
+    def otherwise(self) -> str:
+        """What to do where a file of the authors cannot be had."""
+        ways = ["use the rows that can be had (source 'partial')"] * bool(self.part)
+        ways += ["prepare the raw files of the UCI archive (lib.preprocess; source 'prepared')"] * self.table
+        kind = "embedded data" if self.recipe else "made-up data, for a trial"
+        return ", or ".join([*ways, f"use the {kind} (source 'embedded')"])
 
 
-def load(
-    name: str = "mog",
-    source: str = "auto",
-    *,
-    folder: str | Path | None = None,
-    base_url: str = OFFICIAL,
-    cache: str | Path | None = None,
-) -> DataSet:
+def load(name: str = "mog", source: str = "auto", *, folder: str | Path | None = None) -> DataSet:
     """A data set by name.
 
-    source: "authors", "embedded", or "auto": the authors' files if MISSVAE_DATA is set, else embedded (never
-    a silent fallback from one to the other). folder: instead of MISSVAE_DATA. cache: where downloads are kept
-    (default: the user's cache folder). Raises ValueError for an unknown name or source, DataError for missing
-    or wrong files.
+    source: see above. "auto": the authors' files; of mog the embedded draw where there is no folder (never a silent
+    fallback from one to the other). folder: instead of the one that MISSVAE_DATA names; without a folder the authors'
+    files are downloaded once.
+    Raises ValueError for an unknown name or source, DataError for missing or wrong files.
     """
     entry = REGISTRY[names.known("data set", name, REGISTRY)]
     names.known("data source", source, SOURCES)
+    names.known(f"data source of {name}", source, entry.sources)
     folder = folder or os.environ.get("MISSVAE_DATA")
     if source == "auto":
-        source = "authors" if folder else "embedded"
+        source = "embedded" if entry.recipe and not folder else "authors"
     if source == "embedded":
-        if entry.embedded is None:
-            raise ValueError(f"data set {name!r} has no embedded version; use source='authors'")
         parts = entry.embedded()
-        content = b"".join(parts[split].numpy().tobytes() for split in ("train", "val", "test"))
+        content = b"".join(parts[split].numpy().tobytes() for split in SPLITS)
         return DataSet(name, source, hashlib.sha256(content).hexdigest(), **parts)
-    if folder:
-        contents = {file.path: _read(Path(folder) / file.path, file) for file in entry.files}
-    else:
-        contents = {file.path: _download(file, base_url, cache) for file in entry.files}
-    hashes = [file.sha256 for file in entry.files]
+    found = _prepared(name, folder) if source == "prepared" else _authors(entry, folder, part=source == "partial")
+    hashes = [local.sha256 for local in found]
     checksum = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return DataSet(name, source, checksum, **entry.read(contents))
+    parts = entry.read(found)
+    if source == "partial":
+        parts["train"] = torch.cat([parts["train"][:PART_ROWS], parts["val"]])
+    return DataSet(name, source, checksum, **parts)
 
 
-# ---- files -------------------------------------------------------------------------------------------------
+def fetch(name: str) -> list[Path]:
+    """All of the authors' files of a data set on this machine: those of MISSVAE_DATA, or downloaded; verified.
 
-
-def _read(path: Path, file: File) -> bytes:
-    """The verified bytes of a local file."""
-    todo = (
-        f"Copy data/{file.path} of the authors' repository (git blob {file.blob}) there, or unset "
-        "MISSVAE_DATA to have it downloaded (source 'authors') or to use the embedded data"
-    )
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"data file {path}: cannot read ({error.strerror}). {todo}") from error
-    if len(content) != file.size:
-        kind = "truncated" if len(content) < file.size else "too long"
-        raise DataError(f"data file {path} is {kind}: expected {file.size} bytes, found {len(content)}. {todo}")
-    found = hashlib.sha256(content).hexdigest()
-    if found != file.sha256:
-        raise DataError(
-            f"data file {path} has the wrong content: expected SHA-256 {file.sha256}, found {found}. {todo}"
-        )
-    return content
-
-
-def _download(file: File, base_url: str, cache: str | Path | None) -> bytes:
-    """The verified bytes of one of the authors' files, from the cache or from their repository.
-
-    pooch writes beside the target, verifies, and only then renames: nothing half-written stays behind.
+    Raises ValueError for an unknown name, DataError for missing or wrong files.
     """
+    entry = REGISTRY[names.known("data set", name, REGISTRY)]
+    return [local.path for local in _authors(entry, os.environ.get("MISSVAE_DATA"))]
+
+
+def binarise(content: DataSet, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Black-and-white pictures (train, val, test) in {-1, +1}, each [rows, pixels]: +1 with probability the intensity.
+
+    They differ between runs. One generator, seeded with floor(1.165 seed), draws train and then val; a fresh one with
+    the same seed draws test. Raises ValueError for what is not intensities.
+    Source: Simkus & Gutmann 2024, section 6.3; the seeding is that of their released configuration.
+    """
+
+    def draw(p: Tensor, generator: torch.Generator) -> Tensor:
+        if p.min() < 0 or p.max() > 1:
+            raise ValueError(f"data set {content.name!r} has values outside [0, 1]: only pictures can be binarised")
+        return 2 * (torch.rand(p.shape, generator=generator) <= p).float() - 1
+
+    first, second = (torch.Generator().manual_seed(1165 * seed // 1000) for _ in range(2))
+    return draw(content.train, first), draw(content.val, first), draw(content.test, second)
+
+
+# ---- which files -------------------------------------------------------------------------------------------
+
+
+def _authors(entry: Entry, folder: str | Path | None, part: bool = False) -> list[Local]:
+    """The verified files of the authors; part: the first rows may stand for the training file."""
+    first, *others = entry.files
+    otherwise = entry.otherwise
+    if part and folder and not (Path(folder) / first.path).exists():
+        first = entry.part
+        otherwise = f"Copy it, or data/{entry.files[0].path} of the authors' repository, there, or unset MISSVAE_DATA"
+    return [files.get(first, folder, otherwise), *(files.get(file, folder, entry.otherwise) for file in others)]
+
+
+def _prepared(name: str, folder: str | Path | None) -> list[Local]:
+    """The files that `preprocess` made, verified by the hashes beside them."""
+    todo = f"Prepare the raw files of the UCI archive: lib.preprocess.run({name!r}, raw folder, this folder)"
+    if not folder:
+        raise DataError(f"{name}: no folder with prepared data is known. {todo}, and set MISSVAE_DATA to that folder")
+    sums = Path(folder) / name / SUMS
     try:
-        import pooch
-    except ModuleNotFoundError as error:
-        raise DataError(
-            f"data/{file.path} needs the package pooch to be downloaded: install pooch, or set MISSVAE_DATA "
-            "to a folder that holds the authors' files"
-        ) from error
-    cache = Path(cache or pooch.os_cache("missvae"))
-    store = pooch.create(cache, base_url, registry={file.path: f"sha256:{file.sha256}"}, retry_if_failed=2)
+        hashes = {path: sha256 for sha256, path in (line.split() for line in sums.read_text().splitlines())}
+        wanted = [File(f"{name}/{split}.npz", sha256=(hashes[f"{split}.npz"],)) for split in SPLITS]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"data file {sums}: cannot read the hashes of prepared data ({error!r}). {todo}") from error
+    return [files.local(file, folder, todo) for file in wanted]
+
+
+# ---- tables ------------------------------------------------------------------------------------------------
+
+
+def _read_tables(found: Sequence[Local]) -> dict:
+    """Standardised rows, stored in double precision."""
+    parts = {}
+    for split, local in zip(SPLITS, found, strict=True):
+        with np.load(local.path) as archive:
+            parts[split] = torch.from_numpy(archive["arr_0"].astype(np.float32, order="C"))
+    return parts
+
+
+def _embedded_table(features: int) -> dict:
+    """Made-up rows, 2000/200/200: three noisy planes at different places. Nothing of the real data is in them."""
+    random = np.random.RandomState(features)
+    n, rank = 2400, 1 + features // 4
+    planes, places = random.standard_normal((3, rank, features)), 2 * random.standard_normal((3, features))
+    c = random.randint(3, size=n)
+    x = places[c] + np.einsum("nr,nrd->nd", random.standard_normal((n, rank)), planes[c])
+    x += 0.3 * random.standard_normal(x.shape)
+    x = torch.from_numpy(((x - x.mean(0)) / x.std(0)).round(5).astype(np.float32))
+    return dict(zip(SPLITS, x.split([2000, 200, 200]), strict=True))
+
+
+# ---- pictures ----------------------------------------------------------------------------------------------
+
+
+def _read_mnist(found: Sequence[Local]) -> dict:
+    parts = {}
+    for split, local in zip(SPLITS, found, strict=True):
+        with np.load(local.path) as archive:
+            parts[split] = torch.from_numpy(archive["data"]).flatten(1) / 255
+    return parts
+
+
+def _read_omniglot(found: Sequence[Local]) -> dict:
+    return {split: _small_pictures(local) for split, local in zip(SPLITS, found, strict=True)}
+
+
+def _small_pictures(local: Local) -> Float[Tensor, "N 784"]:
+    """The file's pictures at 28 x 28; resized once, then kept in the cache folder under the file's hash."""
+    path = files.cache_folder() / "omniglot" / f"28x28-{local.sha256[:16]}.npz"
     try:
-        path = store.fetch(file.path, downloader=_get)
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong checksum is a ValueError
-        raise DataError(
-            f"cannot download data/{file.path} from {base_url}{file.path} into {cache}: expected {file.size} "
-            f"bytes with SHA-256 {file.sha256}; found: {error}. Check the network and try again, copy the "
-            "file into a folder and set MISSVAE_DATA to it, or use the embedded data (source 'embedded')"
-        ) from error
-    return _read(Path(path), file)
+        with files.alone(path):
+            try:
+                with open(path, "rb") as file, np.load(file) as archive:  # reading all of an array checks its CRC
+                    return torch.from_numpy(archive["data"])
+            except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError, EOFError):
+                pictures = _resize(local.path)
+            temporary = path.with_name(f".{path.name}")
+            with open(temporary, "wb") as file:
+                np.savez(file, data=pictures.numpy())
+            os.replace(temporary, path)
+            return pictures
+    except OSError as error:
+        print(f"{path}: resized pictures cannot be kept ({error}); resizing for this time only", file=sys.stderr)
+        return _resize(local.path)
 
 
-def _get(url: str, output: str, _) -> None:
-    """One attempt to download, in the form that pooch expects; unlike its own, it closes the connection."""
-    import requests
+def _resize(path: Path, chunk: int = 512) -> Float[Tensor, "N 784"]:
+    """28 x 28 from 105 x 105, bilinear with antialiasing; ink stays 0, paper 1. In chunks: whole, they fill 1.2 GB."""
+    with zipfile.ZipFile(path) as archive, archive.open("data.npy") as member:
+        np.lib.format.read_magic(member)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        small = torch.empty(shape[0], 784)
+        bar = tqdm(small.split(chunk), desc="resizing", delay=1.0, mininterval=1.0, file=sys.stderr)
+        for out in bar:
+            content = bytearray(member.read(len(out) * shape[1] * shape[2] * dtype.itemsize))
+            x = torch.from_numpy(np.frombuffer(content, dtype)).reshape(-1, 1, *shape[1:])  # [chunk, 1, 105, 105]
+            x = interpolate(x, size=(28, 28), mode="bilinear", antialias=True, align_corners=False)
+            out[:] = x.flatten(1).clamp(0, 1)  # rounding errors
+    return small
 
-    with requests.get(url, timeout=30, stream=True) as response:
-        response.raise_for_status()
-        with open(output, "wb") as file:
-            for chunk in response.iter_content(2**16):
-                file.write(chunk)
+
+def _embedded_pictures(seed: int, *, inverted: bool = False) -> dict:
+    """Made-up pictures, 600/100/100: one bent stroke each. Nothing of the real data is in them. inverted: dark ink."""
+    n, t = 800, np.linspace(0, 1, 24)[:, None, None]
+    a, b, c = np.random.RandomState(seed).uniform(4, 24, (3, n, 2))
+    path = (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c  # [24, n, 2]
+    spots = np.exp(-((np.arange(28) - path[..., None]) ** 2) / 2)  # [24, n, 2, 28]
+    x = np.zeros((n, 28, 28))
+    for spot in spots:
+        np.maximum(x, spot[:, 0, :, None] * spot[:, 1, None], out=x)
+    x = (255 * x).round() / 255
+    x = torch.from_numpy((1 - x if inverted else x).astype(np.float32)).flatten(1)
+    return dict(zip(SPLITS, x.split([600, 100, 100]), strict=True))
 
 
 # ---- mixture of Gaussians ----------------------------------------------------------------------------------
 
 
-def _read_mog(contents: dict[str, bytes]) -> dict:
+def _read_mog(found: Sequence[Local]) -> dict:
     from scipy.io import loadmat
 
-    arrays = loadmat(io.BytesIO(next(iter(contents.values()))))
-    splits = {s: torch.from_numpy(np.array(arrays[s], np.float32)) for s in ("train", "val", "test")}
+    arrays = loadmat(found[0].path)
+    splits = {s: torch.from_numpy(np.array(arrays[s], np.float32)) for s in SPLITS}
     weights, means, covariances = (
         torch.from_numpy(np.array(arrays[key], np.float64)) for key in ("comp_probs", "means", "covs")
     )
@@ -203,17 +294,21 @@ def _embedded_mog(seed: int = MOG_SEED) -> dict:
     return splits | {"truth": GaussianMixture(*map(torch.from_numpy, (weights, means, covariances)))}
 
 
+# ---- the registry ------------------------------------------------------------------------------------------
+
+
+def _table(name: str, features: int, part: File | None = None) -> Entry:
+    return Entry(files.FILES[name], _read_tables, partial(_embedded_table, features), part=part, table=True)
+
+
+PART_ROWS = 1523  # of miniboone
+
 REGISTRY = {
-    "mog": Entry(
-        files=(
-            File(
-                path="toy/data_mog2_large.mat",
-                size=424376,
-                sha256="8c6ded7689ebf4b70787b65c8f6ffd65a4dad8af0ab4ff874b88aa40a16c2533",
-                blob="eb3690f6729298ccee51e74b9b76956770e8a5f9",
-            ),
-        ),
-        read=_read_mog,
-        embedded=_embedded_mog,
-    ),
+    "mog": Entry(files.FILES["mog"], _read_mog, _embedded_mog, recipe=True),
+    "power": _table("power", 6),
+    "gas": _table("gas", 8),
+    "hepmass": _table("hepmass", 21),
+    "miniboone": _table("miniboone", 43, files.MINIBOONE_PART),
+    "mnist": Entry(files.FILES["mnist"], _read_mnist, partial(_embedded_pictures, 0)),
+    "omniglot": Entry(files.FILES["omniglot"], _read_omniglot, partial(_embedded_pictures, 1, inverted=True)),
 }

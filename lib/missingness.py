@@ -4,6 +4,7 @@ A mask `m` has the shape of the data and is True where a value is observed. Mask
 and stay fixed.
 """
 
+import itertools
 import math
 from fractions import Fraction
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from . import names
 from .shapes import Bool, Float, Tensor
 
 
@@ -49,6 +51,23 @@ def uniform(shape: tuple[int, int], fraction: float, generator: torch.Generator)
     return m[torch.randperm(size, generator=generator)].reshape(shape)
 
 
+def quadrants(shape: tuple[int, int], generator: torch.Generator) -> Bool[Tensor, "N D"]:
+    """Two of the four quadrants of every square picture missing: each of the six pairs with the same probability.
+
+    `generator` (CPU) is advanced. Raises ValueError unless D is the square of an even side.
+    Source: Simkus & Gutmann 2024, section 6.3.
+    """
+    rows, features = shape
+    half = math.isqrt(features) // 2
+    if features == 0 or features != (2 * half) ** 2:
+        raise ValueError(f"rows of {features} values are not square pictures with an even side: they have no quadrants")
+    pairs = torch.tensor(list(itertools.combinations(range(4), 2)))
+    missing = torch.zeros(rows, 4, dtype=torch.bool)
+    missing.scatter_(1, pairs[torch.randint(6, (rows,), generator=generator)], True)
+    m = ~missing.reshape(rows, 2, 1, 2, 1).expand(rows, 2, half, 2, half)  # [N, down, half, across, half]
+    return m.reshape(rows, features)
+
+
 def drop_empty(x: Float[Tensor, "N D"], m: Bool[Tensor, "N D"]) -> Masked:
     """Remove the rows of which nothing is observed: they carry no information about the model."""
     kept = m.any(dim=1)
@@ -65,24 +84,30 @@ def mask_splits(
     val: Float[Tensor, "V D"],
     test: Float[Tensor, "T D"],
     *,
-    fraction: float,
+    missing: float | str | None = None,
     seed: int,
+    fraction: float | None = None,
 ) -> tuple[Masked, Masked, Masked]:
     """Mask the three splits of one run: (train, val, test), fully missing rows removed.
 
-    The generator is seeded with the run's seed and draws the training mask first; the validation mask and the
-    test mask are each the second draw of such a generator. Missing values are zeros in train and val; test
-    keeps its complete rows, because evaluation scores both the complete rows and their observed parts.
+    missing: the fraction of `uniform` missingness (`fraction` is another name for it), or "quadrants". The
+    generator is seeded with the run's seed and draws the training mask first; the validation mask and the test
+    mask are each the second draw of such a generator. Missing values are zeros in train and val; test keeps its
+    complete rows, because evaluation scores both the complete rows and their observed parts.
     """
+    missing = fraction if missing is None else missing
+    if isinstance(missing, str):
+        names.known("missing pattern", missing, ["quadrants"])
 
-    def generator_after_training_mask() -> tuple[torch.Generator, Bool[Tensor, "N D"]]:
-        generator = torch.Generator().manual_seed(seed)
-        return generator, uniform(tuple(train.shape), fraction, generator)
+    def draw(x: Tensor, generator: torch.Generator) -> Bool[Tensor, "N D"]:
+        shape = tuple(x.shape)
+        return quadrants(shape, generator) if missing == "quadrants" else uniform(shape, missing, generator)
 
-    generator, m_train = generator_after_training_mask()
-    m_val = uniform(tuple(val.shape), fraction, generator)
-    generator, _ = generator_after_training_mask()
-    m_test = uniform(tuple(test.shape), fraction, generator)
+    after_training_mask = torch.Generator().manual_seed(seed)
+    m_train = draw(train, after_training_mask)
+    state = after_training_mask.get_state()
+    m_val = draw(val, after_training_mask)
+    m_test = draw(test, after_training_mask.set_state(state))
     return (
         drop_empty(hide(train, m_train), m_train),
         drop_empty(hide(val, m_val), m_val),

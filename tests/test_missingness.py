@@ -120,3 +120,45 @@ def test_check_says_what_where_and_what_to_do(x, m, message):
 def test_check_refuses_what_is_not_numbers():
     with pytest.raises(TypeError, match="x must hold numbers only.*Encode categories"):
         missingness.check([["a", 1.0]], [[1, 1]])
+
+
+def pair_of(m):
+    """Which two quadrants (0 to 3, row by row) each picture misses; fails unless they are missing whole, and alone."""
+    corners = m.reshape(-1, 2, 14, 2, 14).permute(0, 1, 3, 2, 4).reshape(-1, 4, 196)
+    assert (corners.any(2) == corners.all(2)).all()
+    missing = ~corners[:, :, 0]
+    assert (missing.sum(1) == 2).all()
+    return missing.nonzero()[:, 1].reshape(-1, 2)
+
+
+def test_quadrants_hide_each_pair_equally_often():
+    n = 6000
+    pairs = pair_of(missingness.quadrants((n, 784), torch.Generator().manual_seed(0)))
+    count = torch.bincount(4 * pairs[:, 0] + pairs[:, 1], minlength=16).double()
+    assert (count > 0).sum() == 6
+    # multinomial: standard error sqrt(n / 6 * 5 / 6) of each count
+    assert (count[count > 0] - n / 6).abs().max() < 4 * (n * 5 / 36) ** 0.5
+
+
+@pytest.mark.parametrize("features", [0, 783, 9])
+def test_quadrants_refuse_what_is_no_picture(features):
+    with pytest.raises(ValueError, match=f"rows of {features} values are not square pictures"):
+        missingness.quadrants((3, features), torch.Generator())
+
+
+def test_splits_of_pictures_miss_quadrants_by_the_same_rule():
+    x = torch.full((40, 784), -1.0), torch.ones(10, 784), torch.ones(20, 784)
+    train, val, test = missingness.mask_splits(*x, missing="quadrants", seed=3)
+    generator = torch.Generator().manual_seed(3)
+    assert torch.equal(train.m, missingness.quadrants((40, 784), generator))
+    state = generator.get_state()
+    assert torch.equal(val.m, missingness.quadrants((10, 784), generator))
+    assert torch.equal(test.m, missingness.quadrants((20, 784), generator.set_state(state)))
+    assert (train.x == torch.where(train.m, -1.0, 0.0)).all() and (test.x == 1).all()
+    assert pair_of(train.m).shape == (40, 2)
+
+
+def test_unknown_pattern():
+    x = torch.ones(4, 16)
+    with pytest.raises(ValueError, match="unknown missing pattern 'quadrant'. Did you mean quadrants"):
+        missingness.mask_splits(x, x, x, missing="quadrant", seed=0)
