@@ -120,7 +120,8 @@ class ImplicitReparametrisation(torch.autograd.Function):
 
     With S_d(z, phi) the distribution function of z_d given z_1..z_{d-1} under the mixture, S(z, phi) is uniform, so
     dz/dphi = -(dS/dz)^{-1} dS/dphi. dS/dz is lower triangular with the conditional densities f_d on its diagonal; rows
-    are divided by f_d, so that only responsibilities and never ratios of underflowed numbers appear. Only first
+    are divided by f_d, so that only responsibilities and never ratios of underflowed numbers appear. What lies below
+    the diagonal is a sum of K products, so that the system is solved in O(K L) without ever being built. Only first
     derivatives exist.
     """
 
@@ -143,28 +144,32 @@ class ImplicitReparametrisation(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         z, logits, loc, scale = ctx.saved_tensors
-        u = (z.unsqueeze(-2) - loc) / scale  # [S, B, K, L], k before d throughout
-        log_n = -0.5 * u.square() - scale.log() - _HALF_LOG_2PI
-        # rho^(d): weights given the dimensions before d, by an exclusive cumulative sum
-        before = torch.nn.functional.pad(log_n[..., :-1], (1, 0)).cumsum(-1)
-        log_rho = (logits.unsqueeze(-1) + before).log_softmax(-2)
-        log_f = torch.logsumexp(log_rho + log_n, -2, keepdim=True)  # conditional density of z_d
-        after = (log_rho + log_n - log_f).exp()  # rho^(d+1): responsibilities that include z_d
-        cdf = 0.5 * torch.erfc(u * -math.sqrt(0.5))
-        mean_cdf = (log_rho.exp() * cdf).sum(-2, keepdim=True)
-        c = (log_rho - log_f).exp() * (cdf - mean_cdf)  # rho^(d)_k (Phi_kd - F_d) / f_d
+        z, grad = (t.permute(2, 0, 1).unsqueeze(2).contiguous() for t in (z, grad))  # [L, S, 1, B]
+        loc, scale = (t.permute(2, 1, 0).unsqueeze(1).contiguous() for t in (loc, scale))  # [L, 1, K, B]
+        u = (z - loc) / scale  # [L, S, K, B]
+        log_n = torch.addcmul(-scale.log() - _HALF_LOG_2PI, u, u, value=-0.5)
+        # rho^(d): weights given the dimensions before d; one more, as rho^(d+1) are those that include z_d
+        log_w = torch.cat([logits.T.expand_as(log_n[:1]), log_n]).cumsum(0)  # [L + 1, S, K, B]
+        rho, log_rho = log_w.softmax(2), log_w.log_softmax(2)
+        before, after = rho[:-1], rho[1:]
+        # log f_d, f_d the conditional density of z_d: alike for all k, the mean rounds as the likely ones do
+        log_f = (log_n.add_(log_rho[:-1]).sub_(log_rho[1:]).mul_(after)).sum(2, keepdim=True)
+        cdf = (u * -math.sqrt(0.5)).erfc_().mul_(0.5)
+        mean_cdf = (before * cdf).sum(2, keepdim=True)
+        c = cdf.sub_(mean_cdf).mul_(before).mul_((-log_f).exp_())  # rho^(d)_k (Phi_kd - F_d) / f_d
 
-        # Row d of (dS/dz) / f_d: one on the diagonal, -sum_k c_kd u_kj / sigma_kj for j < d. Solve J^T v = grad.
+        # Row d of (dS/dz) / f_d: one on the diagonal, -sum_k c_kd u_kj / sigma_kj for j < d. J^T v = grad, from the
+        # last dimension to the first: v_j = grad_j + sum_k u_kj / sigma_kj sum_{d > j} c_kd v_d
         u_over_scale = u / scale
-        jacobian_t = -(u_over_scale.mT @ c)  # [S, B, j, d]; only its upper triangle j < d is read
-        v = torch.linalg.solve_triangular(jacobian_t, grad.unsqueeze(-1), upper=True, unitriangular=True)
-        v = v.mT  # [S, B, 1, L]
-        weight_shift = v * c
-        # sum over the dimensions after j, exclusive
-        later = torch.nn.functional.pad(weight_shift[..., 1:], (0, 1)).flip(-1).cumsum(-1).flip(-1)
-        grad_loc = v * after - later * u_over_scale
-        grad_scale = v * after * u - later * (u.square() - 1) / scale
-        return None, -weight_shift.sum(-1).sum(0), grad_loc.sum(0), grad_scale.sum(0)
+        v, later, total = torch.empty_like(grad), torch.empty_like(c), torch.zeros_like(c[0])
+        for j in reversed(range(len(c))):
+            later[j] = total  # sum_{d > j} c_kd v_d
+            v[j] = grad[j] + (u_over_scale[j] * total).sum(1, keepdim=True)
+            total.addcmul_(c[j], v[j])
+        own = after.mul_(v)
+        grad_loc = torch.addcmul(own, later, u_over_scale, value=-1)
+        grad_scale = own.mul_(u).addcmul_(later, u_over_scale.mul_(u).sub_(1 / scale), value=-1)
+        return None, -total.sum(0).T, *(g.sum(1).permute(2, 1, 0) for g in (grad_loc, grad_scale))
 
 
 def _sum_observed(per_feature: Tensor, m: Tensor | None) -> Tensor:

@@ -1,6 +1,7 @@
 """The variational autoencoder: `encode(x, m)` gives a posterior, `decode(z)` a likelihood."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from .distributions import Bernoulli, DiagonalGaussian, MixtureOfGaussians
-from .networks import ResidualMLP
+from .networks import SIDE, ConvDecoder, ConvEncoder, ResidualMLP
 from .shapes import Bool, Float, Tensor
 
 Family = Literal["gaussian", "mixture"]
@@ -76,6 +77,14 @@ class VAE(nn.Module):
         loc, raw = out.chunk(2, -1)
         return DiagonalGaussian(loc, _scale(raw, self.decoder_floor))
 
+    def train(self, mode: bool = True) -> "VAE":
+        """As of any module, but a decoder all of whose parameters are fixed stays in evaluation mode: fitting an
+        encoder to it neither moves its statistics nor drops its units."""
+        super().train(mode)
+        if not any(p.requires_grad for p in self.decoder.parameters()):
+            self.decoder.eval()
+        return self
+
     @staticmethod
     def log_prior(z: Float[Tensor, "*S B L"]) -> Float[Tensor, "*S B"]:
         """log N(z; 0, I)."""
@@ -126,4 +135,32 @@ def mlp_vae(
         encoder_input=encoder_input,
         encoder_floor=encoder_floor,
         decoder_floor=decoder_floor,
+    )
+
+
+def conv_vae(
+    latent_dim: int,
+    *,
+    family: Family = "gaussian",
+    components: int = 1,
+    encoder_input: EncoderInput = "masked",
+    encoder_widths: Sequence[int] = (32, 64, 128, 256),
+    decoder_widths: Sequence[int] = (128, 64, 32, 32),
+    blocks: int = 2,
+    dropout: float = 0.3,
+    encoder_floor: float = 1e-5,
+) -> VAE:
+    """A VAE of convolutional residual networks with a Bernoulli decoder, for pictures of 28 x 28 pixels in {-1, +1}
+    (appendix E.3); the defaults are the paper's for MNIST."""
+    channels = encoder_width(SIDE**2, encoder_input) // SIDE**2
+    outputs = posterior_width(latent_dim, family, components)
+    return VAE(
+        ConvEncoder(channels, outputs, encoder_widths, blocks=blocks, dropout=dropout),
+        ConvDecoder(latent_dim, decoder_widths, blocks=blocks, dropout=dropout),
+        latent_dim=latent_dim,
+        family=family,
+        components=components,
+        encoder_input=encoder_input,
+        likelihood="bernoulli",
+        encoder_floor=encoder_floor,
     )

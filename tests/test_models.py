@@ -1,113 +1,13 @@
-"""Networks and what their outputs mean: parameter counts, encoder inputs, floors, initialisation."""
-
-import math
+"""What goes into the networks and what their outputs mean: encoder inputs, floors, likelihoods, frozen decoders."""
 
 import pytest
 import torch
 from exact import seeded
 from torch import nn
-from torch.nn.functional import linear, softplus
+from torch.nn.functional import softplus
 
 from lib.distributions import Bernoulli, DiagonalGaussian, MixtureOfGaussians
-from lib.models import VAE, encoder_width, mlp_vae, posterior_width
-from lib.networks import ResidualMLP, parameter_count
-
-# Appendix E.1: features, latents, width, blocks of encoder and decoder, encoder's input of DeMissVAE;
-# parameters of decoder, encoder, encoder of a mixture of 5, encoder of DeMissVAE
-TABLE = {
-    "MoG": (5, 2, 200, 3, 3, "completed", 243_810, 244_204, 248_425, 243_204),
-    "POWER": (6, 16, 256, 2, 2, "completed+mask", 270_604, 274_720, 308_901, 274_720),
-    "POWER without mask": (6, 16, 256, 2, 2, "completed", 270_604, 274_720, 308_901, 273_184),
-    "GAS": (8, 16, 256, 2, 2, "completed", 271_632, 275_744, 309_925, 273_696),
-    "HEPMASS": (21, 16, 256, 2, 2, "completed", 278_314, 282_400, 316_581, 277_024),
-    "MINIBOONE": (43, 32, 256, 5, 2, "completed", 293_718, 696_640, 763_717, 685_632),
-}
-
-
-@pytest.mark.parametrize("data", TABLE)
-def test_parameter_counts_of_the_paper(data):
-    features, latent_dim, width, encoder_blocks, decoder_blocks, imputing, decoder, *encoders = TABLE[data]
-    kinds = ({}, {"family": "mixture", "components": 5}, {"encoder_input": imputing})
-    for kind, expected in zip(kinds, encoders, strict=True):
-        model = mlp_vae(
-            features,
-            latent_dim,
-            width=width,
-            encoder_blocks=encoder_blocks,
-            decoder_blocks=decoder_blocks,
-            **kind,
-        )
-        assert parameter_count(model.decoder) == decoder
-        assert parameter_count(model.encoder) == expected
-
-
-@pytest.mark.parametrize(("components", "expected"), [(15, 258_475), (25, 268_525)])
-def test_parameter_counts_of_larger_mixtures(components, expected):
-    assert parameter_count(mlp_vae(5, 2, family="mixture", components=components).encoder) == expected
-
-
-def test_frozen_parameters_are_not_counted():
-    model = mlp_vae(5, 2)
-    model.decoder.requires_grad_(False)
-    assert parameter_count(model) == 244_204
-
-
-# The residual network
-
-
-def written_out(network: ResidualMLP, x):
-    """h = relu(W_in x + b); h <- relu(h + W_2 relu(W_1 h + b_1) + b_2); W_out h + b."""
-    h = torch.relu(linear(x, network.input.weight, network.input.bias))
-    for block in network.blocks:
-        inner = torch.relu(linear(h, block.first.weight, block.first.bias))
-        h = torch.relu(h + linear(inner, block.second.weight, block.second.bias))
-    return linear(h, network.output.weight, network.output.bias)
-
-
-def test_residual_network_and_its_gradient_are_the_formula():
-    network = ResidualMLP(4, 3, width=16, blocks=3).double()
-    x = torch.randn(2, 5, 4, dtype=torch.float64, generator=seeded(), requires_grad=True)
-    leaves = [x, *network.parameters()]
-    results = [
-        (out, *torch.autograd.grad(out.square().sum(), leaves))
-        for out in (network(x), written_out(network, x))
-    ]
-    assert results[0][0].shape == (2, 5, 3)
-    torch.testing.assert_close(*results)
-
-
-def test_dropout_acts_between_the_two_maps_of_a_block():
-    network = ResidualMLP(4, 3, width=16, blocks=1, dropout=0.3).double()
-    x = torch.randn(2, 4, dtype=torch.float64, generator=seeded())
-    torch.testing.assert_close(network.eval()(x), written_out(network, x))
-    block, seen = network.blocks[0], []
-    block.second.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network.train()(x.expand(500, -1, -1))
-    h = torch.relu(network.input(x))
-    inner = torch.relu(block.first(h)).repeat(500, 1)
-    alive, kept = inner > 0, seen[0] != 0
-    assert abs(kept[alive].double().mean() - 0.7) < 0.02
-    torch.testing.assert_close(seen[0][kept], (inner / 0.7)[kept])
-    assert not any(isinstance(module, nn.Dropout) for module in ResidualMLP(4, 3).modules())
-
-
-def test_initialisation_is_uniform_within_one_over_root_fan_in():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = mlp_vae(5, 2)
-    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    assert len(linears) == 16
-    for module in linears:
-        limit = 1 / math.sqrt(module.in_features)
-        for values in (module.weight, module.bias):
-            assert values.abs().max() <= limit
-            if values.numel() >= 100:
-                assert values.abs().max() > 0.95 * limit
-                error = limit**2 * math.sqrt(4 / 45 / values.numel())  # of the mean square of a uniform
-                assert abs(values.square().mean() - limit**2 / 3) < 4.5 * error
-
+from lib.models import VAE, conv_vae, encoder_width, mlp_vae, posterior_width
 
 # What goes into the encoder
 
@@ -213,3 +113,62 @@ def test_output_widths():
 def test_impossible_numbers_of_components_are_refused(family, components):
     with pytest.raises(ValueError, match=f"components={components}"):
         mlp_vae(5, 2, family=family, components=components)
+
+
+# Pictures
+
+
+def pictures(rows: int = 4):
+    g = seeded()
+    x = torch.where(torch.rand(rows, 784, generator=g) < 0.5, 1.0, -1.0)
+    return x, torch.rand(rows, 784, generator=g) < 0.5
+
+
+SMALL = {"encoder_widths": (4, 4, 4, 4), "decoder_widths": (4, 4, 4, 4), "blocks": 1}
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("masked", 2), ("completed", 1), ("completed+mask", 2)])
+def test_pictures_have_a_channel_for_the_values_and_one_for_the_mask(kind, channels):
+    x, m = pictures()
+    model = conv_vae(3, encoder_input=kind, **SMALL)
+    seen = []
+    model.encoder.input[0].register_forward_hook(lambda _, inputs, out: seen.append(inputs[0]))
+    q = model.encode(x, m)
+    assert isinstance(q, DiagonalGaussian) and q.loc.shape == q.scale.shape == (4, 3)
+    values = x.where(m, 0.0) if kind == "masked" else x
+    assert torch.equal(seen[0], torch.stack([values, m.float()], 1)[:, :channels].view(4, channels, 28, 28))
+
+
+def test_missing_pixels_never_reach_the_encoder():
+    x, m = pictures()
+    model = conv_vae(3, family="mixture", components=5, **SMALL).eval()
+    q, same = model.encode(x, m), model.encode(x.where(m, torch.nan), m)
+    assert q.loc.shape == (4, 5, 3)
+    assert torch.equal(q.loc, same.loc) and torch.equal(q.scale, same.scale) and torch.equal(q.logits, same.logits)
+    assert not torch.equal(q.loc, model.encode(-x, m).loc)
+    assert model.encoder_floor == 1e-5
+
+
+def test_pictures_are_decoded_to_a_logit_per_pixel():
+    p = conv_vae(3, **SMALL).decode(torch.randn(2, 4, 3, generator=seeded()))
+    assert isinstance(p, Bernoulli) and p.logits.shape == (2, 4, 784)
+
+
+def test_a_frozen_decoder_stays_as_it_is_while_its_encoder_is_trained():
+    """Neither do its statistics move nor are units dropped, and the encoder does both."""
+    model = conv_vae(3, dropout=0.5, **SMALL)
+    x, m = pictures()
+    z = torch.randn(4, 3, generator=seeded())
+    assert not torch.equal(model.decode(z).logits, model.decode(z).logits)
+    model.decoder.requires_grad_(False)
+    model.train()
+    before = {name: values.clone() for name, values in model.named_buffers()}
+    assert torch.equal(model.decode(z).logits, model.decode(z).logits)
+    model.encode(x, m)
+    moved = {name.split(".")[0] for name, values in model.named_buffers() if not torch.equal(values, before[name])}
+    assert moved == {"encoder"} and model.training and model.encoder.training
+    assert not torch.equal(model.encode(x, m).loc, model.encode(x, m).loc)
+    model.eval()
+    assert not any(module.training for module in model.modules())
+    model.decoder.requires_grad_(True)
+    assert model.train() is model and all(module.training for module in model.modules())
