@@ -39,9 +39,12 @@ class Method:
         """K of the posterior at a budget of `budget` decoder evaluations per row and step (Table 3)."""
         return budget if self.family == "mixture" else 1
 
-    def samples(self, budget: int) -> int:
-        """Draws per distribution: the budget, or one where it already went into components or imputations."""
-        return 1 if self.sampling == "stratified" or self.imputes else budget
+    def samples(self, budget: int, components: int | None = None) -> int:
+        """Draws per distribution, where it has `components` (those of the budget unless given): the budget, shared out
+        among the components of a stratified method; one where it already went into imputations."""
+        if self.imputes:
+            return 1
+        return budget // (components or self.components(budget)) if self.sampling == "stratified" else budget
 
     def bounds(
         self,
@@ -57,7 +60,7 @@ class Method:
 
         x: [B, D] incomplete rows, or [K, B, D] completed ones if the method imputes.
         """
-        options = {"samples": self.samples(budget), "gradient": gradient, "generator": generator}
+        options = {"samples": self.samples(budget, model.components), "gradient": gradient, "generator": generator}
         if (self.theta, self.phi) == ("cvi", "lmvb"):
             return objectives.demiss(model, x, m, **options)
         x = x.unsqueeze(0) if self.complete else x

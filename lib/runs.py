@@ -25,23 +25,29 @@ from .shapes import Float, Tensor
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is trained (appendix E.1); everything that changes its result.
+    """How a run is trained (appendix E); everything that changes its result.
 
-    The defaults are those of the mixture-of-Gaussians experiment; batch size and clip norm are not in the paper and
-    follow its authors' released configuration.
+    Its length is given in epochs or in optimiser steps. keep: the model at the end, or the one with the best bound on
+    the validation rows. The defaults are those of the mixture-of-Gaussians experiment; batch size and clip norm are not
+    in the paper and follow its authors' released configuration.
     """
 
     budget: int
-    epochs: int
+    epochs: int | None = None
+    steps: int | None = None
     batch_size: int = 64
     learning_rate: float = 1e-3
     schedule: Literal["constant", "cosine"] = "constant"
     clip_norm: float = 10.0
     gradient: Literal["stl", "path", "dreg"] = "stl"
     sampler_steps: int = 1
+    keep: Literal["last", "best"] = "last"
 
     def __post_init__(self):
-        for name in ("budget", "epochs", "batch_size", "sampler_steps"):
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("the length of a training is given in epochs or in steps: one of the two.")
+        length = "epochs" if self.steps is None else "steps"
+        for name in ("budget", length, "batch_size", "sampler_steps"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
@@ -50,6 +56,11 @@ class Settings:
                 raise ValueError(f"{name} must be a positive number, not {getattr(self, name)!r}.")
         if self.schedule not in ("constant", "cosine"):
             raise ValueError(f"schedule must be 'constant' or 'cosine', not {self.schedule!r}.")
+        if self.keep not in ("last", "best"):
+            raise ValueError(f"keep must be 'last' or 'best', not {self.keep!r}.")
+
+
+_VALIDATION_ROWS = 512  # at once: the memory of a validation pass depends on the networks alone
 
 
 class Run:
@@ -75,8 +86,11 @@ class Run:
         self.place(self.weights.data)
         self.optimiser = _optimiser(self.weights, settings.learning_rate)
         self.steps_per_epoch = math.ceil(len(self.x) / settings.batch_size)
-        self.total_steps = self.steps_per_epoch * settings.epochs
+        self.total_steps = settings.steps or self.steps_per_epoch * settings.epochs
         self.step, self.seconds, self.history = 0, 0.0, {}
+        self.best: dict = {}  # of the validation: its epoch, bound and model
+        if settings.keep == "best" and self.x_val is None:
+            raise ValueError("keep='best' needs validation rows.")
         self.bound_sum, self.order = 0.0, None
         self.state = self._first_imputations(self.x, self.m)
         self.state_val = None if self.x_val is None else self._first_imputations(self.x_val, self.m_val)
@@ -153,41 +167,57 @@ class Run:
         bad = next((i for i, pair in enumerate(losses) if not all(map(math.isfinite, pair))), None)
         return None if bad is None else self.step - len(losses) + 1 + bad
 
+    @property
+    def epoch_ends(self) -> bool:
+        """Whether the latest step was the last of an epoch, be it of one that the training's length cuts short."""
+        return self.step % self.steps_per_epoch == 0 or self.step == self.total_steps
+
     def end_epoch(self) -> float:
         """Logs the epoch's bounds; returns the one to watch. `train_bound` is what the decoder maximised: for DeMissVAE
         eq. (10) without its entropy, which `validation_bound` has (see `Method.monitor`)."""
-        bound = self.bound_sum / self.steps_per_epoch
-        self.log({"epoch": self.epoch, "train_bound": bound})
+        steps = self.step % self.steps_per_epoch
+        epoch = round(self.step / self.steps_per_epoch, 3) if steps else self.epoch  # whole, but for one cut short
+        bound = self.bound_sum / (steps or self.steps_per_epoch)
+        self.log({"epoch": epoch, "train_bound": bound})
         self.bound_sum = 0.0
         if self.x_val is not None:
             bound = self.validation_bound()
             self.log({"validation_bound": bound})
         self.bound = bound
+        if self.settings.keep == "best":
+            if bound > self.best.get("bound", -math.inf):
+                self.best = {"bound": bound, "epoch": epoch, "model": self._model_state()}
+            if self.step == self.total_steps and self.best:
+                self.model.load_state_dict(self.best["model"])
         return bound
 
-    def evaluate(self, evaluate: Callable[[VAE, Hashable], dict[str, float]]) -> dict[str, float]:
+    def evaluate(self, evaluate: Callable[[VAE, Hashable], dict[str, float]], when: dict[str, int]) -> dict[str, float]:
         self.model.eval()
         numbers = evaluate(self.model, self.key)
         self.model.train()
-        self.log({"evaluation_epoch": self.epoch} | numbers)
+        self.log(when | numbers)
         return numbers
 
     @torch.no_grad()
     def validation_bound(self) -> float:
         """The method's own bound of log p(x_obs) on the validation rows, with noise of its own."""
         noise = torch.Generator(self.device).manual_seed(_stream(self.seed, "validation", self.epoch))
-        x = self.x_val
         self.model.eval()
-        if self.method.imputes:
-            if self.epoch > 1:
-                self.state_val = samplers.impute(
-                    self.sampler, self.model, self.m_val, self.state_val,
-                    steps=self.settings.sampler_steps, generator=noise,
-                )  # fmt: skip
-            x = self.state_val.x
-        bound = self.method.monitor(self.model, x, self.m_val, self.settings.budget, generator=noise)
+        bounds = []
+        for start in range(0, len(self.x_val), _VALIDATION_ROWS):
+            rows = slice(start, start + _VALIDATION_ROWS)
+            x, m = self.x_val[rows], self.m_val[rows]
+            if self.method.imputes:
+                state = type(self.state_val)(*(stored[:, rows] for stored in self.state_val))
+                if self.epoch > 1:
+                    steps = self.settings.sampler_steps
+                    state = samplers.impute(self.sampler, self.model, m, state, steps=steps, generator=noise)
+                    for stored, new in zip(self.state_val, state, strict=True):
+                        stored[:, rows] = new
+                x = state.x
+            bounds.append(self.method.monitor(self.model, x, m, self.settings.budget, generator=noise))
         self.model.train()
-        return float(bound.mean())
+        return float(torch.cat(bounds).mean())
 
     def log(self, numbers: dict[str, float]) -> None:
         for name, value in numbers.items():
@@ -197,12 +227,15 @@ class Run:
         content = {
             "identity": self._identity(), "step": self.step, "seconds": self.seconds, "bound_sum": self.bound_sum,
             "history": self.history, "optimiser": self.optimiser.state_dict(),
-            # copies: saved views would bring the storage of their whole group along
-            "model": {name: value.clone() for name, value in self.model.state_dict().items()},
+            "model": self._model_state(), "best": self.best,
             "noise": self.noise.get_state(), "dropout": [get() for get, _ in self._dropout()],
             "state": [t.clone() for t in self.state or ()], "state_val": list(self.state_val or ()),
         }  # fmt: skip
         checkpoints.save(content, path)
+
+    def _model_state(self) -> dict[str, Tensor]:
+        """Copies: views would bring the storage of their whole group along."""
+        return {name: value.clone() for name, value in self.model.state_dict().items()}
 
     def resume(self, path: Path) -> None:
         """Continue from the checkpoint, if there is one."""
@@ -214,7 +247,7 @@ class Run:
         self.noise.set_state(content["noise"].cpu())
         for (_, put), state in zip(self._dropout(), content["dropout"], strict=True):
             put(state.cpu())
-        for name in ("step", "seconds", "bound_sum", "history"):
+        for name in ("step", "seconds", "bound_sum", "history", "best"):
             setattr(self, name, content[name])
         if self.method.imputes:
             self.state = type(self.state)(*content["state"])

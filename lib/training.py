@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -54,6 +54,7 @@ def train(
     sampler: samplers.Sampler | None = None,
     evaluate: Callable[[VAE, Hashable], dict[str, float]] | None = None,
     evaluate_every: int = 50,
+    evaluate_unit: Literal["epochs", "steps"] = "epochs",
     on_result: Callable[[Result], None] | None = None,
     checkpoint: Callable[[Hashable], Path] | None = None,
     checkpoint_seconds: float = 30.0,
@@ -70,8 +71,8 @@ def train(
         seeds: numbers, or any hashable objects with an attribute `seed` where runs differ in more than their seed (in
             their masks, say); the callables get them as they are given.
         sampler: conditional sampler of a method that imputes; LAIR with one iteration unless given.
-        evaluate: called after the first epoch, every `evaluate_every` epochs from there and after the last; its
-            numbers are appended to the history.
+        evaluate: called after the first epoch (or step), every `evaluate_every` epochs (or steps) from there and after
+            the last; its numbers are appended to the history.
         on_result: called with each result as it comes, so that a later interruption does not lose it.
         checkpoint: path of a seed's checkpoint; written every `checkpoint_seconds`, on Ctrl-C, at the time limit and
             at the end, and resumed from if it is there.
@@ -96,6 +97,7 @@ def train(
         missingness.check_split(make_split(seed), getattr(seed, "seed", seed), complete=method.complete)
         for seed in seeds
     ]  # bad data stops before any training
+    schedule = _Schedule(evaluate, evaluate_every, evaluate_unit)
     results: dict[Hashable, Result] = {}
 
     def keep(result: Result) -> None:
@@ -118,7 +120,7 @@ def train(
                 warnings.warn(f"{method.name}: the runs are trained one after the other: {why}.", stacklevel=2)
                 together = 1
             runs += map(start, range(position + 1, min(position + together, len(seeds))))
-            _fit(runs, keep, evaluate, evaluate_every, checkpoint_seconds, deadline, stop, progress)
+            _fit(runs, keep, schedule, checkpoint_seconds, deadline, stop, progress)
             position += len(runs)
             stop.leave(f"after seed {runs[-1].seed}")
     return [results[seed] for seed in seeds]
@@ -137,7 +139,26 @@ def _device(name: str) -> Iterator[None]:
             yield
 
 
-def _fit(runs, keep, evaluate, evaluate_every, checkpoint_seconds, deadline, stop, progress) -> None:
+class _Schedule(NamedTuple):
+    """What is evaluated in the course of a training, and when."""
+
+    evaluate: Callable[[VAE, Hashable], dict[str, float]] | None
+    every: int
+    unit: Literal["epochs", "steps"]
+
+    def due(self, run: Run) -> bool:
+        if self.evaluate is None:
+            return False
+        whole = self.unit == "steps" or run.step % run.steps_per_epoch == 0
+        done = run.step if self.unit == "steps" else run.epoch
+        return (whole and (done - 1) % self.every == 0) or run.step == run.total_steps
+
+    def call(self, run: Run) -> dict[str, float]:
+        when = {"evaluation_step": run.step} if self.unit == "steps" else {"evaluation_epoch": run.epoch}
+        return run.evaluate(self.evaluate, when)
+
+
+def _fit(runs, keep, schedule, checkpoint_seconds, deadline, stop, progress) -> None:
     """The loop of runs that are trained together; hands over the result of each as it ends."""
     together = len(runs)
     saved, started = time.monotonic(), None
@@ -154,14 +175,14 @@ def _fit(runs, keep, evaluate, evaluate_every, checkpoint_seconds, deadline, sto
                 started = started or time.perf_counter()
                 losses.append(step())
                 pause = bool(stop.signal) or time.monotonic() > deadline
-                end_of_epoch = any(run.step % run.steps_per_epoch == 0 for run in active)
-                if not (end_of_epoch or pause or len(losses) == look_every):
+                event = any(run.epoch_ends or schedule.due(run) for run in active)
+                if not (event or pause or len(losses) == look_every):
                     continue
                 values = torch.stack(losses, 1).tolist()  # [R][steps][2]; waits for the device: now they are done
                 share, started = (time.perf_counter() - started) / len(active), None
                 for run, own in zip(active, values, strict=True):
                     run.seconds += share
-                    if message := _look(run, own, evaluate, evaluate_every):
+                    if message := _look(run, own, schedule):
                         ended[run] = ("failed", message)
                     elif run.step == run.total_steps:
                         ended[run] = ("finished", "")
@@ -192,19 +213,15 @@ def _stepper(active: list[Run]):
     return group.train_step, group.release, look_every
 
 
-def _look(run: Run, losses: list, evaluate, evaluate_every: int) -> str:
+def _look(run: Run, losses: list, schedule: _Schedule) -> str:
     """What there is to do after some steps; says what is wrong, if something is."""
     bad = run.check(losses)
     if bad is not None:
         return _non_finite(run, f"loss or gradient not finite at step {bad}")
-    if run.step % run.steps_per_epoch == 0:
-        if not math.isfinite(run.end_epoch()):
-            return _non_finite(run, f"bound not finite after step {run.step}")
-        last = run.step == run.total_steps
-        if evaluate and ((run.epoch - 1) % evaluate_every == 0 or last):
-            numbers = run.evaluate(evaluate)
-            if not all(map(math.isfinite, numbers.values())):
-                return _non_finite(run, f"evaluation not finite after step {run.step}")
+    if run.epoch_ends and not math.isfinite(run.end_epoch()):
+        return _non_finite(run, f"bound not finite after step {run.step}")
+    if schedule.due(run) and not all(map(math.isfinite, schedule.call(run).values())):
+        return _non_finite(run, f"evaluation not finite after step {run.step}")
     return ""
 
 
