@@ -39,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m lib", description="Train and evaluate VAEs on incomplete data; every run leaves a record.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"methods:     {', '.join(methods.METHODS)}\nexperiments: {', '.join(experiments.EXPERIMENTS)}\n"
-        "data:        the folder in MISSVAE_DATA, laid out like the authors' data/ folder; embedded without it\n"
+        "data:        the folder in MISSVAE_DATA, laid out like the authors' data/ folder;\n"
+        "             without it mog is made here, and the others are downloaded\n"
         "records:     in results/, or the folder in MISSVAE_RESULTS",
     )  # fmt: skip
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -59,9 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--budget", type=int, help="decoder evaluations per row and step; all of the scale's without it")
     run.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="default: the scale's")
     run.add_argument("--scale", default="laptop", help="smoke, laptop (default) or paper")
-    run.add_argument("--epochs", type=int, help="instead of the scale's")
+    run.add_argument("--epochs", type=int, help="instead of the scale's length")
+    run.add_argument("--steps", type=int, help="the same in optimiser steps")
+    run.add_argument("--missing", type=float, nargs="+", metavar="FRACTION", help="of tables; default: the scale's")
+    run.add_argument("--latent-dim", type=int, nargs="+", metavar="L", help="of images: 25, 50 (default), 100 or 200")
     run.add_argument(
-        "--data", default="auto", help="authors, embedded, or auto (default: authors if MISSVAE_DATA is set)"
+        "--data", default="auto", help="authors, partial (of miniboone), embedded, or auto (default)"
     )
     run.add_argument("--fresh", action="store_true", help="train again even where a record exists")
     run.add_argument("--time-limit", type=float, metavar="MINUTES", help="then checkpoint and stop")
@@ -85,18 +89,25 @@ def _list(options) -> int:
         found = records.load(experiment=name)
         for scale, how in plan.scales.items():
             budgets, count = ", ".join(map(str, how.budgets)), len(how.seeds)
-            print(f"  {scale:7} {how.epochs} epochs, budgets {budgets}, {count} seeds", end="")
+            (unit, length), *_ = how.length.items()
+            print(f"  {scale:7} {length} {unit}, budgets {budgets}, {count} seed{'s' * (count > 1)}", end="")
             print(f", the first {how.train_rows} rows" if how.train_rows else "")
-            keys = ("method", "budget", "epochs", "data_source")
-            counts = Counter(
-                tuple(r.request[key] for key in keys) + (r.status,) for r in found if r.request["scale"] == scale
-            )
-            for (method, budget, epochs, source, status), seeds in sorted(counts.items(), key=str):
-                failed = "" if status == "finished" else f", {status}"
-                print(f"    {method:10} budget {budget:2}  {seeds} recorded ({epochs} epochs, {source} data{failed})")
+            counts = Counter(_what(r) for r in found if r.request["scale"] == scale)
+            for what, seeds in sorted(counts.items()):
+                print(f"    {what.replace('#', f'{seeds} recorded')}")
             if not counts:
                 print("    nothing recorded")
     return DONE
+
+
+def _what(record: records.Record) -> str:
+    """What a run shares with those that differ by their seed; "#" stands for their number."""
+    request = record.request
+    length = "{steps} steps" if "steps" in request else "{epochs} epochs"
+    said = ("{method:10} budget {budget:2}  # (" + length + ", {data_source} data").format(**request)
+    said += f", {request['missing']:.0%} missing" if "steps" in request else ""
+    said += f", latent {request['latent_dim']}" if "latent_dim" in request else ""
+    return said + (")" if record.finished else f", {record.status})")
 
 
 def _run(options) -> int:
@@ -111,7 +122,7 @@ def _run(options) -> int:
     requests = experiments.requests(
         options.experiment, scale=options.scale, methods=[options.method] if options.method else None,
         budgets=None if options.budget is None else [options.budget], seeds=options.seeds, epochs=options.epochs,
-        data=options.data,
+        steps=options.steps, missing=options.missing, latent_dims=options.latent_dim, data=options.data,
     )  # fmt: skip
     rows = []
 
@@ -163,20 +174,25 @@ def _device(name: str) -> str:
 
 def _row(record: records.Record) -> dict:
     """One flat object per run."""
-    keys = ("experiment", "scale", "method", "budget", "seed", "epochs", "data_source")
     facts = ("steps", "train_seconds", "steps_per_second", "device")
-    row = {key: record.request[key] for key in keys} | record.metrics | {f: record.provenance[f] for f in facts}
+    row = record.request | record.metrics | {f: record.provenance[f] for f in facts}
     return row | {"status": record.status, "message": record.message}
 
 
 def _print_table(rows: list[dict]) -> None:
-    print("method     budget        seed epochs   log p(x) ± s.e.     log p(x_obs)  steps/s  data")
+    """The last column of numbers: log p(x_obs) where it is known, else the FID of tables, else the best epoch."""
+    other = {"test_log_likelihood_observed": "log p(x_obs)", "fid": "FID", "best_epoch": "best epoch"}
+    name = next(key for key in other if any(key in row for row in rows))
+    of = "latent" if "latent_dim" in rows[0] else "missing"
+    print(f"method     budget        seed {of:>7}  steps   log p(x) ± s.e.  {other[name]:>15}  steps/s  data")
     for row in rows:
+        row["of"] = row.get("latent_dim", row["missing"])
         if row["status"] == "finished":
-            numbers = "{test_log_likelihood:9.3f} ± {test_log_likelihood_se:.3f}  {test_log_likelihood_observed:13.3f}"
+            numbers = "{test_log_likelihood:9.3f} ± {test_log_likelihood_se:.3f}  " + f"{row[name]:13.3f}"
         else:
             numbers = f"{row['status']:>32}"
-        line = "{method:10} {budget:6} {seed:11} {epochs:6}  " + numbers + "  {steps_per_second:9.1f}  {data_source}"
+        line = "{method:10} {budget:6} {seed:11} {of:>7} {steps:6}  " + numbers
+        line += "  {steps_per_second:7.1f}  {data_source}"
         print(line.format(**row))
 
 

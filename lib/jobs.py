@@ -79,7 +79,7 @@ def run(
     for _, group in itertools.groupby(todo, _setting):
         left = deadline - time.monotonic()
         if left > 0:
-            for record in experiments.run(**_words(list(group), left), **options):
+            for record in experiments.fulfil(**_words(list(group), left), **options):
                 on_record(record)
     return []
 
@@ -89,14 +89,26 @@ def _setting(request: dict) -> dict:
 
 
 def _words(unit: list[dict], left: float) -> dict:
-    """Requests that differ by their seed, as arguments of `experiments.run`."""
-    words = {key: unit[0][key] for key in ("experiment", "method", "budget", "scale", "epochs")}
-    limit = None if math.isinf(left) else max(0.0, left)
-    return words | {"seeds": [r["seed"] for r in unit], "data": unit[0]["data_source"], "time_limit": limit}
+    """Requests that differ by their seed, as arguments of `experiments.fulfil`."""
+    return {"requests": unit, "time_limit": None if math.isinf(left) else max(0.0, left)}
+
+
+def _cost(unit: list[dict]) -> tuple:
+    """For an order: a sampler makes steps long where it iterates, a budget everywhere."""
+    first = unit[0]
+    sampler = experiments.EXPERIMENTS[first["experiment"]].evaluation == "refit" and first["method"] == "DeMissVAE"
+    return sampler, first["budget"]
 
 
 def _label(unit: list[dict]) -> str:
-    return "{method} K={budget} seed ".format(**unit[0]) + ", ".join(str(r["seed"]) for r in unit) if unit else ""
+    if not unit:
+        return ""
+    first = unit[0]
+    plan = experiments.EXPERIMENTS[first["experiment"]]
+    said = "{method} K={budget}".format(**first)
+    said += f" {first['missing']:.0%} missing" if len(plan.missing) > 1 else ""
+    said += f" L={first['latent_dim']}" if "latent_dim" in first else ""
+    return f"{said} seed " + ", ".join(str(r["seed"]) for r in unit)
 
 
 # ---- the parent ---------------------------------------------------------------------------------------------
@@ -109,7 +121,7 @@ class _Parent:
     """
 
     def __init__(self, units, jobs: int, threads: int, deadline: float, options: dict, on_record):
-        self.waiting = deque(sorted(units, key=lambda unit: -unit[0]["budget"]))
+        self.waiting = deque(sorted(units, key=_cost, reverse=True))
         self.jobs, self.threads, self.deadline = jobs, threads, deadline
         self.options, self.on_record = options, on_record
         self.left = {_label(unit): sum(map(experiments.steps, unit)) for unit in units}  # steps
@@ -263,7 +275,7 @@ def _work(threads: int) -> None:
     torch.set_num_threads(threads)
     for line in sys.stdin:
         try:
-            found = experiments.run(**json.loads(line), progress=lambda steps, text: tell(steps=steps))
+            found = experiments.fulfil(**json.loads(line), progress=lambda steps, text: tell(steps=steps))
             tell(seeds=[record.request["seed"] for record in found])
         except DISK as error:
             tell(fatal=str(error))

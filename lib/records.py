@@ -14,7 +14,7 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from .provenance import ROOT
@@ -22,11 +22,16 @@ from .provenance import provenance as provenance  # callers say `records.provena
 
 COMMITTED = ROOT / "results"
 SCALES = ("smoke", "laptop", "paper")  # small to large
-SCALED = ("scale", "epochs", "seed", "data_source", "train_rows", "grid")  # what differs between scales
+SCALED = (  # what differs between scales
+    "scale", "epochs", "steps", "seed", "data_source", "train_rows", "val_rows", "test_rows", "grid", "network",
+    "batch_size", "learning_rate", "importance_samples", "refit_steps", "refit_samples",
+)  # fmt: skip
 NAMED = ("experiment", "scale", "method", "budget", "seed")  # request keys that name the file
 SOURCES = {
     "authors": "the authors' data",
+    "partial": "a part of the authors' data (1523 training and all validation rows, not comparable with the paper)",
     "embedded": "embedded data (the paper's recipe, not the authors' draw)",
+    "made up": "made-up rows, which say nothing about the real data",
 }
 
 
@@ -43,6 +48,7 @@ class Record:
     metrics     name -> number in nats per row; null only in a failed run
     history     name -> list over epochs
     provenance  see `provenance`
+    pictures    for a gallery, see `lib.scoring`; empty in most records
     """
 
     request: dict
@@ -51,6 +57,7 @@ class Record:
     history: dict
     provenance: dict
     message: str = ""
+    pictures: dict = field(default_factory=dict)
     path: Path | None = field(default=None, compare=False)  # where it was read from; not part of the file
 
     @property
@@ -94,7 +101,7 @@ def write(record: Record, folder: Path | str | None = None) -> Path:
         raise RecordError(f"{path.name}: status is {record.status!r}; it must be 'finished' or 'failed'")
     if record.finished and None in record.metrics.values():
         raise RecordError(f"{path.name}: a metric is empty; a finished run has all its numbers")
-    content = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "path"}
+    content = _content(record)
     text = _pretty(_finite(content, path.name, nulls=not record.finished))
     return replace_text(path, text)
 
@@ -195,7 +202,7 @@ def largest_scale(records: Iterable[Record]) -> list[Record]:
 def _rank(record: Record) -> tuple:
     request = record.request
     scale = SCALES.index(request["scale"]) if request["scale"] in SCALES else -1
-    return scale, request.get("data_source") == "authors", request.get("epochs") or 0
+    return scale, request.get("data_source") == "authors", request.get("epochs") or request.get("steps") or 0
 
 
 # ---- captions ---------------------------------------------------------------------------------------------
@@ -203,16 +210,16 @@ def _rank(record: Record) -> tuple:
 
 def digest(records: Iterable[Record]) -> str:
     """Twelve hex digits that change when any of the records does; their order does not matter."""
-    texts = sorted(_canonical({k: v for k, v in asdict(r).items() if k != "path"}) for r in records)
+    texts = sorted(_canonical(_content(r)) for r in records)
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
 
 
 def describe(records: Iterable[Record]) -> str:
-    """What a caption ends with: runs, scale, epochs, seeds, data source, device, minutes, commit."""
+    """What a caption ends with: runs, scale, length, rows, networks, seeds, data source, device, minutes, commit."""
     records = list(records)
     if not records:
         return "Not run."
-    sources = [SOURCES.get(s, s) for s in _values(records, "data_source")]
+    sources = dict.fromkeys(_source(r) for r in sorted(records, key=lambda r: str(r.request.get("data_source"))))
     seeds = _values(records, "seed")
     plural = "s" if len(seeds) > 1 else ""
     minutes = sum(r.provenance.get("minutes") or 0 for r in records)
@@ -221,7 +228,7 @@ def describe(records: Iterable[Record]) -> str:
     failed = sum(not r.finished for r in records)
     return (
         f"{_count(len(records), 'run')} at scale {_join(_values(records, 'scale'))}: "
-        f"{_join(_values(records, 'epochs'))} epochs, seed{plural} {_join(seeds)}, {_join(sources)}; "
+        f"{_length(records)}, {_reduced(records)}seed{plural} {_join(seeds)}, {_join([*sources])}; "
         f"{_join(devices)}, {minutes:,.1f} minutes of training in total; commit {_join(commits)}."
         + (f" Failed and not drawn: {_count(failed, 'run')}." if failed else "")
     )
@@ -251,6 +258,12 @@ def _canonical(data: dict) -> str:
         return json.dumps(data, sort_keys=True, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise RecordError(f"not JSON data: {error}. Give plain numbers, strings, lists and dictionaries") from None
+
+
+def _content(record: Record) -> dict:
+    """What a record's file holds."""
+    content = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "path"}
+    return content if record.pictures else {k: v for k, v in content.items() if k != "pictures"}
 
 
 def _finite(data, where: str, nulls: bool):
@@ -292,6 +305,29 @@ def _device(record: Record) -> str:
     if device == "cpu":
         device = str(facts.get("processor", device))
     return device + (f" ({_count(threads, 'thread')})" if threads else "")
+
+
+def _source(record: Record) -> str:
+    source = record.request.get("data_source", "unknown")
+    made_up = source == "embedded" and record.request["experiment"] != "mog"
+    return SOURCES.get("made up" if made_up else source, source)
+
+
+def _length(records: list[Record]) -> str:
+    """Of the trainings: "30 epochs", "500 steps"."""
+    units = [unit for unit in ("epochs", "steps") if any(unit in r.request for r in records)]
+    lengths = {unit: _values([r for r in records if unit in r.request], unit) for unit in units}
+    return _join([f"{_join(values)} {unit}" for unit, values in lengths.items()])
+
+
+def _reduced(records: list[Record]) -> str:
+    """What else is less than the paper's."""
+    ours = ("paper", "0", "unknown")
+    said = [f"{network}-width networks" for network in _values(records, "network") if network not in ours]
+    for key, what in (("train_rows", "training"), ("test_rows", "test")):
+        if counts := [count for count in _values(records, key) if count not in ours]:
+            said.append(f"the first {_join(counts)} {what} rows")
+    return "".join(f"{words}, " for words in said)
 
 
 def _values(records: list[Record], key: str) -> list[str]:

@@ -88,7 +88,7 @@ def test_table(small, capsys):
     heading, one, two = capsys.readouterr().out.splitlines()
     assert "log p(x)" in heading and "seed" in heading
     (record, _) = records.load("mog")
-    assert one.split()[:4] == ["MissSVAE", "2", "1", "2"] and two.split()[2] == "2"
+    assert one.split()[:5] == ["MissSVAE", "2", "1", "0.5", "4"] and two.split()[2] == "2"
     assert f"{record.metrics['test_log_likelihood']:.3f}" in one and "embedded" in one
 
 
@@ -115,14 +115,14 @@ def test_rows_come_as_they_are_done_and_the_table_as_asked(small, capsys, monkey
 def test_list_tells_what_is_recorded(small, capsys):
     assert main(["list"]) == 0
     before = capsys.readouterr().out
-    assert "mog: Mixture of Gaussians" in before and before.count("nothing recorded") == 3
+    assert "mog: Mixture of Gaussians" in before and before.count("nothing recorded") == 3 * 7
     assert all(f"  {scale}" in before for scale in ("smoke", "laptop", "paper"))
     assert "500 epochs" in before and "5, 15, 25" in before
     main(RUN)
     capsys.readouterr()
     main(["list"])
     after = capsys.readouterr().out
-    assert after.count("nothing recorded") == 2
+    assert after.count("nothing recorded") == 3 * 7 - 1
     (line,) = [line for line in after.splitlines() if "recorded" in line and "MissSVAE" in line]
     assert "budget  2" in line and "2 recorded" in line and "embedded" in line
 

@@ -390,7 +390,7 @@ def test_missing_authors_file_is_not_replaced_silently(monkeypatch, tmp_path):
 def test_mog_has_the_papers_settings():
     s = REAL.settings
     assert (s.batch_size, s.learning_rate, s.schedule, s.clip_norm, s.gradient) == (64, 1e-3, "constant", 10.0, "stl")
-    assert (REAL.missing, REAL.latent_dim, REAL.methods) == (0.5, 2, methods.FIGURE2)
+    assert (REAL.missing, REAL.latent_dims, REAL.methods) == ((0.5,), (2,), methods.FIGURE2)
     paper = REAL.scales["paper"]
     assert (paper.epochs, paper.budgets, paper.train_rows) == (500, (5, 15, 25), 0)
     assert (paper.grid, paper.evaluate_every) == (500, 50)

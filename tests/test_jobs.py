@@ -68,11 +68,12 @@ def test_one_job_or_one_run_stays_in_this_process(monkeypatch):
     monkeypatch.setattr(jobs, "_Parent", None)
     for options in ({"jobs": 1}, {"jobs": None, "device": "cuda"}):
         calls = []
-        monkeypatch.setattr(experiments, "run", lambda name=None, calls=calls, **words: calls.append(words) or [])
+        monkeypatch.setattr(experiments, "fulfil", lambda requests, calls=calls, **_: calls.append(requests) or [])
         jobs.run(asked("MVAE", "VAE", seeds=(1, 2)), print, **options)
-        assert [(c["method"], c["seeds"]) for c in calls] == [("MVAE", [1, 2]), ("VAE", [1, 2])]  # groups
+        groups = [({r["method"] for r in call}, [r["seed"] for r in call]) for call in calls]
+        assert groups == [({"MVAE"}, [1, 2]), ({"VAE"}, [1, 2])]
     jobs.run(asked("MVAE"), print, jobs=8)
-    assert calls[-1]["seeds"] == [1]
+    assert calls[-1] == asked("MVAE")
 
 
 def test_units_are_seeds_on_a_cpu_and_groups_on_a_gpu_and_the_costly_come_first(monkeypatch):
@@ -102,7 +103,8 @@ import json, os, signal, sys, time
 def tell(**event):
     print(json.dumps(event), flush=True)
 for line in sys.stdin:
-    method = (words := json.loads(line))["method"]
+    unit = json.loads(line)["requests"]
+    method = unit[0]["method"]
     if method == "MVAE":  # is killed
         os.kill(os.getpid(), signal.SIGKILL)
     elif method == "MIWAE":  # has something to say, and an error
@@ -118,7 +120,7 @@ for line in sys.stdin:
         tell(fatal="record y: cannot write")
     else:
         tell(steps=20)
-        tell(seeds=words["seeds"])
+        tell(seeds=[request["seed"] for request in unit])
 """
 
 

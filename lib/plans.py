@@ -1,0 +1,236 @@
+"""The paper's experiments as data: networks, training, sampler, evaluation, and how much of each a scale runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+from . import models, names, samplers
+from .methods import FIGURE2, Method
+from .runs import Settings
+
+SEEDS = (20220118, 2022011811, 2022011822, 2022011833, 2022011844)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of an experiment is run.
+
+    Attributes:
+        epochs, steps: length of the training, in one of the two.
+        budgets, seeds: of the grid.
+        train_rows, val_rows, test_rows: the first so many that are used; 0 = all.
+        evaluate_every: epochs, or steps where these give the length, between evaluations during training.
+        grid: points per latent axis of the log-likelihood's integral, where the latent has two dimensions.
+        importance_samples, refit_steps, refit_samples: of the other log-likelihoods (see `lib.refit`).
+        missing: unless asked otherwise; empty = the experiment's own.
+        data: source of the data instead of "auto".
+        network, batch_size, learning_rate: instead of the paper's.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    seeds: tuple[int, ...] = SEEDS
+    budgets: tuple[int, ...] = (5,)
+    train_rows: int = 0
+    val_rows: int = 0
+    test_rows: int = 0
+    evaluate_every: int = 50
+    grid: int = 500
+    importance_samples: int = 0
+    refit_steps: int = 0
+    refit_samples: int = 0
+    missing: tuple[float, ...] = ()
+    data: str = "auto"
+    network: str = "paper"
+    batch_size: int = 0
+    learning_rate: float = 0.0
+
+    @property
+    def length(self) -> dict[str, int]:
+        return {"epochs": self.epochs} if self.steps is None else {"steps": self.steps}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment of the paper.
+
+    Attributes:
+        missing: fractions, or "quadrants".
+        latent_dims: dimensions of the latent; the first is that of the main comparison.
+        networks: name -> (features, latent_dim, ...) -> VAE; the keyword arguments are those of `models.mlp_vae`.
+        sampler: of the methods that impute.
+        demiss_clip_norm: of DeMissVAE, where it differs.
+        evaluation: "grid" integrates the 2-D latent; "refit" fits the encoder to the complete test rows and samples.
+        fid: whether the model's samples are compared with the test rows during training.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    missing: tuple[float | Literal["quadrants"], ...]
+    latent_dims: tuple[int, ...]
+    networks: dict[str, Callable[..., models.VAE]]
+    settings: Settings
+    scales: dict[str, Scale]
+    sampler: samplers.Sampler = field(default_factory=samplers.lair)
+    demiss_clip_norm: float | None = None
+    evaluation: Literal["grid", "refit"] = "refit"
+    fid: bool = False
+    methods: tuple[str, ...] = FIGURE2
+
+    @property
+    def images(self) -> bool:
+        return self.missing == ("quadrants",)
+
+    def allows(self, missing: object) -> bool:
+        """Whether runs with this missingness can be asked for."""
+        if self.images:
+            return missing == "quadrants"
+        return isinstance(missing, int | float) and not isinstance(missing, bool) and 0 <= missing < 1
+
+    @property
+    def allowed(self) -> str:
+        return "'quadrants'" if self.images else "a fraction of at least 0 and below 1"
+
+    def make_model(
+        self, method: Method, budget: int, features: int, *, latent_dim: int | None = None, network: str = "paper"
+    ) -> models.VAE:
+        """A fresh model of one of the networks, with the family and the encoder's input that the method needs."""
+        return self.networks[names.known("network", network, self.networks)](
+            features,
+            latent_dim or self.latent_dims[0],
+            family=method.family,
+            components=method.components(budget),
+            encoder_input=method.encoder_input,
+            method=method,
+        )
+
+    def settings_of(self, method: Method, budget: int, length: dict[str, int], **other) -> Settings:
+        """How the method is trained for so many {"epochs": n} or {"steps": n}; `other` settings replace the paper's."""
+        settings = replace(self.settings, budget=budget, **({"epochs": None, "steps": None} | length), **other)
+        if method.name == "DeMissVAE" and self.demiss_clip_norm:
+            settings = replace(settings, clip_norm=self.demiss_clip_norm)
+        return settings
+
+
+def _toy(features: int, latent_dim: int, *, method: Method, **options) -> models.VAE:
+    """A floor under the encoder's scales only where draws are differentiated implicitly."""
+    floor = 1e-5 if method.sampling == "ancestral" else 0.0
+    return models.mlp_vae(features, latent_dim, encoder_floor=floor, **options)
+
+
+def _table(features: int, latent_dim: int, *, method: Method, mask_imputed: bool = False, **options) -> models.VAE:
+    """mask_imputed: the encoder of imputed rows is told the mask too."""
+    if mask_imputed and method.imputes:
+        options["encoder_input"] = "completed+mask"
+    return models.mlp_vae(features, latent_dim, width=256, encoder_floor=1e-5, decoder_floor=1e-5, **options)
+
+
+def _picture(features: int, latent_dim: int, *, method: Method, **options) -> models.VAE:
+    return models.conv_vae(latent_dim, **options)
+
+
+def _uci(
+    name: str, steps: int, *, networks: Callable, latent_dim: int, batch: int, clip: float, laptop: dict | None = None
+) -> Experiment:
+    """Sections 6.2, E.2. FID at the first step, 40 times during training and at its end. laptop: what differs there."""
+    paper = Scale(
+        steps=steps, evaluate_every=steps // 40, importance_samples=50_000, refit_steps=steps // 10, refit_samples=50
+    )
+    small = replace(
+        paper, seeds=SEEDS[:1], steps=steps // 100, evaluate_every=steps // 4000, missing=(0.8,), test_rows=1000,
+        importance_samples=5000, refit_steps=200, refit_samples=10,
+    )  # fmt: skip
+    smoke = replace(
+        small, steps=8, evaluate_every=4, test_rows=50, importance_samples=100, refit_steps=4, refit_samples=5
+    )
+    return Experiment(
+        name=name,
+        title=f"{name.upper()} with uniformly missing values (section 6.2, Figs 3 and 12)",
+        dataset=name,
+        missing=(0.2, 0.5, 0.8),
+        latent_dims=(latent_dim,),
+        networks={"paper": networks},
+        settings=Settings(budget=5, steps=steps, batch_size=batch, schedule="cosine", clip_norm=5.0),
+        scales={"smoke": smoke, "laptop": replace(small, **(laptop or {})), "paper": paper},
+        sampler=samplers.lair(iterations=10, replenish=1, final_resampling=True),
+        demiss_clip_norm=clip,
+        fid=True,
+    )
+
+
+def _pictures(
+    name: str, title: str, *, widths: tuple, epochs: int, batch: int, refit_steps: int, quarter: tuple
+) -> Experiment:
+    """Sections 6.3, E.3. widths, quarter: of encoder and decoder, of the paper's networks and of the smallest."""
+    encoder, decoder = widths
+    small_encoder, small_decoder = quarter
+    smoke = Scale(
+        epochs=1, seeds=SEEDS[:1], train_rows=100, val_rows=50, test_rows=20, importance_samples=20, refit_steps=2,
+        refit_samples=5, network="quarter", batch_size=50,
+    )  # fmt: skip
+    # so few steps need a larger learning rate than the paper's hundred thousand
+    laptop = replace(
+        smoke, epochs=5, train_rows=1600, val_rows=200, test_rows=200, importance_samples=200, refit_steps=40,
+        learning_rate=1e-3,
+    )  # fmt: skip
+    paper = Scale(epochs=epochs, importance_samples=1000, refit_steps=refit_steps, refit_samples=5)
+    return Experiment(
+        name=name,
+        title=f"{title} with missing quadrants (section 6.3, Figs 4 and 13)",
+        dataset=name,
+        missing=("quadrants",),
+        latent_dims=(50, 25, 100, 200),
+        networks={
+            "paper": partial(_picture, encoder_widths=encoder, decoder_widths=decoder),
+            "quarter": partial(_picture, encoder_widths=small_encoder, decoder_widths=small_decoder, blocks=1),
+        },
+        settings=Settings(
+            budget=5, epochs=epochs, batch_size=batch, learning_rate=1e-4, schedule="cosine", clip_norm=5.0, keep="best"
+        ),
+        scales={"smoke": smoke, "laptop": laptop, "paper": paper},
+        sampler=samplers.pseudo_gibbs(),
+    )
+
+
+_WIDE = partial(_table, encoder_blocks=2, decoder_blocks=2)
+_QUARTER = ((32, 128, 128, 128), (64, 32, 32, 32))  # of MNIST; one block per stage
+
+_ALL = (
+    Experiment(
+        name="mog",
+        title="Mixture of Gaussians with a 2-D latent (section 6.1, Fig. 2)",
+        dataset="mog",
+        missing=(0.5,),
+        latent_dims=(2,),
+        networks={"paper": _toy},
+        settings=Settings(budget=5, epochs=500),  # batch 64, rate 1e-3 constant, clip norm 10
+        scales={
+            "smoke": Scale(epochs=2, seeds=SEEDS[:2], train_rows=1280, grid=100),
+            # 6 % of the paper's epochs, three of its five seeds, two of its three budgets: about two hours of one core
+            "laptop": Scale(epochs=30, seeds=SEEDS[:3], budgets=(5, 15), evaluate_every=15),
+            "paper": Scale(epochs=500, budgets=(5, 15, 25)),
+        },
+        evaluation="grid",
+    ),
+    # DeMissVAE's encoder reads the mask on this data set alone, as in the authors' configuration
+    _uci("power", 200_000, networks=partial(_WIDE, mask_imputed=True), latent_dim=16, batch=512, clip=0.5),
+    _uci("gas", 200_000, networks=_WIDE, latent_dim=16, batch=512, clip=1.0),
+    _uci("hepmass", 200_000, networks=_WIDE, latent_dim=16, batch=512, clip=1.0),
+    _uci(
+        "miniboone", 22_000, networks=partial(_table, encoder_blocks=5, decoder_blocks=2, dropout=0.5), latent_dim=32,
+        batch=1024, clip=1.0,
+        # the rows that can be had without the authors' training file
+        laptop={"data": "partial", "steps": 300, "evaluate_every": 30},
+    ),  # fmt: skip
+    _pictures(
+        "mnist", "MNIST", widths=((32, 64, 128, 256), (128, 64, 32, 32)), epochs=500, batch=200, refit_steps=10_000,
+        quarter=_QUARTER,
+    ),
+    _pictures(
+        "omniglot", "Omniglot", widths=((64, 128, 256, 512), (256, 128, 64, 64)), epochs=200, batch=150,
+        refit_steps=3300, quarter=_QUARTER,
+    ),
+)  # fmt: skip
+EXPERIMENTS = {plan.name: plan for plan in _ALL}

@@ -1,0 +1,215 @@
+"""What one run of an experiment trains on, and what its fitted model is worth: the numbers and pictures of a record."""
+
+import hashlib
+import math
+import sys
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from . import checkpoints, datasets, evaluation, locks, missingness, models, refit, training
+from .methods import Method
+from .methods import get as get_method
+from .plans import EXPERIMENTS, SEEDS, Experiment
+from .shapes import Float, Tensor
+
+METRICS = {
+    "grid": (
+        "test_log_likelihood", "test_log_likelihood_se", "test_log_likelihood_observed",
+        "test_log_likelihood_observed_se",
+    ),
+    "refit": (
+        "test_log_likelihood", "test_log_likelihood_se", "test_log_likelihood_mc", "bound_before_refit",
+        "bound_after_refit",
+    ),
+}  # fmt: skip
+
+GREYS = "0123456789abcdef"
+PICTURES = {"rows": 6, "draws": 4, "samples": 16}
+
+
+class Rows(NamedTuple):
+    """What a run trains on, and its test rows, complete, with masks."""
+
+    split: missingness.Split
+    test: missingness.Masked
+
+
+@dataclass
+class Outcome:
+    """Of a run: "finished", "failed" or "stopped" (by the time limit, and resumable), and what its record will hold."""
+
+    status: str
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    message: str = ""
+    pictures: dict = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def rows(content: datasets.DataSet, request: dict) -> Rows:
+    """The rows of a run with their masks, which are those of its seed."""
+    parts, images = (content.train, content.val, content.test), EXPERIMENTS[request["experiment"]].images
+    if images:
+        parts = datasets.binarise(content, request["seed"])
+    train, val, test = missingness.mask_splits(*parts, missing=request["missing"], seed=request["seed"])
+    if "importance_samples" in request and not images:  # all test rows count, however they would be masked
+        test = missingness.Masked(parts[2], torch.ones_like(parts[2], dtype=torch.bool))
+    train, val, test = (
+        missingness.Masked(*(part[: request.get(key) or None] for part in pair))
+        for pair, key in ((train, "train_rows"), (val, "val_rows"), (test, "test_rows"))
+    )
+    if content.source == "partial":  # its validation rows are among the training rows
+        return Rows(missingness.Split(*train), test)
+    return Rows(missingness.Split(*train, *val), test)
+
+
+def make_model(plan: Experiment, method: Method, request: dict, content: datasets.DataSet) -> models.VAE:
+    """A fresh model of the run that is asked for."""
+    options = {key: request[key] for key in ("latent_dim", "network") if key in request}
+    return plan.make_model(method, request["budget"], content.train.shape[1], **options)
+
+
+# ---- during training ------------------------------------------------------------------------------------------
+
+
+def during(
+    plan: Experiment, request: dict, rows: dict[int, Rows], content: datasets.DataSet, folder: Path, *,
+    device: str, deadline: float, progress: bool | Callable[[int, str], None], **options,
+) -> Callable[[models.VAE, Hashable], dict[str, float]] | None:  # fmt: skip
+    """What is evaluated from time to time: the likelihood where it can be integrated, the FID of tables."""
+    if plan.evaluation == "grid":
+        return lambda model, seed: grid(model, rows[seed].test, request["grid"], device)
+    if not plan.fid:
+        return None
+    features = feature_network(
+        plan, request, content, folder, device=device, deadline=deadline, progress=progress, **options
+    )
+    if features is None:  # no time: the training will not begin either
+        return None
+    reference = evaluation.FrechetReference(features, content.test.to(device))
+    samples = min(len(content.test), 20_000)
+    return lambda model, seed: {"fid": reference.distance(model, samples=samples, seed=seed)}
+
+
+def grid(model: models.VAE, test: missingness.Masked, points: int, device: str) -> dict[str, float]:
+    """Log-likelihood of the complete test rows and of their observed parts, nats per row, with standard errors."""
+    x = torch.cat([test.x, test.x]).to(device)
+    m = torch.cat([torch.ones_like(test.m), test.m]).to(device)
+    values = evaluation.grid_log_likelihood(model, x, m, points=points).chunk(2)
+    complete, observed = map(evaluation.mean_and_error, values)
+    return dict(zip(METRICS["grid"], complete + observed, strict=True))
+
+
+def feature_network(
+    plan: Experiment, request: dict, content: datasets.DataSet, folder: Path, *,
+    device: str = "cpu", deadline: float = math.inf, progress: bool | Callable[[int, str], None] = True, **options,
+) -> models.VAE | None:  # fmt: skip
+    """The VAE whose encoder gives the features of the FID (appendix F.2): fitted to the complete training rows, as long
+    as the runs it judges and with one seed for all of them; kept in the folder of the records. None if the time is up.
+    """
+    method, seed = get_method("VAE"), SEEDS[0]
+    asked = {key: request[key] for key in ("experiment", "scale", "epochs", "steps", "train_rows") if key in request}
+    asked |= {"missing": 0.0, "seed": seed, "budget": 5}
+    identity = f"features of {sorted(asked.items())} {content.checksum}"
+    stem = f"{plan.name}-{request['scale']}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+    path = folder / ".checkpoints" / f"features-{stem}.pt"
+    model = make_model(plan, method, asked, content).to(device)
+    held = locks.claim({seed: path.with_suffix(".lock")}, deadline)
+    if not held:
+        return None
+    try:
+        if kept := checkpoints.load(path, identity, torch.device(device)):
+            model.load_state_dict(kept["model"])
+            return model.eval()
+        length = {key: asked[key] for key in ("epochs", "steps") if key in asked}
+        if progress is True:
+            print("first the network that gives the features of the FID:", file=sys.stderr)
+        result = training.train(
+            method, lambda: make_model(plan, method, asked, content), lambda _: rows(content, asked).split, [seed],
+            plan.settings_of(method, 5, length), device=device, checkpoint=lambda _: path.with_suffix(".training.pt"),
+            time_limit=None if math.isinf(deadline) else max(0.0, deadline - time.monotonic()),
+            progress=(lambda steps, text: progress(0, text)) if callable(progress) else progress, **options,
+        )[0]  # fmt: skip
+        if result.status == "failed":
+            raise ValueError(f"the network for the features of the FID cannot be trained: {result.message}")
+        if result.status == "stopped":
+            return None
+        checkpoints.save({"identity": identity, "model": result.model.state_dict()}, path)
+        checkpoints.remove(path.with_suffix(".training.pt"))
+        return result.model.eval()
+    finally:
+        locks.give_back(held[seed], path.exists())
+
+
+# ---- after training ---------------------------------------------------------------------------------------------
+
+
+def outcome(
+    plan: Experiment, method: Method, request: dict, result: training.Result, rows: Rows, batch_size: int, *,
+    device: str, checkpoint: Path, progress: bool | Callable[[int, str], None], **options,
+) -> Outcome:  # fmt: skip
+    """What a training that came to an end will be recorded with."""
+    metrics = METRICS[plan.evaluation] + (("fid",) if plan.fid else ())
+    sizes = {"test_rows": len(rows.test.x)}
+    if result.status == "failed":
+        return Outcome("failed", dict.fromkeys(metrics) | sizes, result.message)
+    if result.status == "stopped" or plan.evaluation == "grid":
+        last = {name: result.history[name][-1] for name in metrics if name in result.history}
+        return Outcome(result.status, last | sizes)
+    started = time.perf_counter()
+    fitted, x = result.model.eval(), rows.test.x.to(device)
+    samples, seed = request["importance_samples"], request["seed"]
+    few = max(10, samples // 50)
+    before = evaluation.iwelbo_estimate(fitted, x, samples=few, seed=seed)[0].mean()
+    refitted = refit.refit_encoder(
+        method, fitted, x.cpu(), steps=request["refit_steps"], samples=request["refit_samples"], batch_size=batch_size,
+        seed=seed, checkpoint=checkpoint, device=device, progress=progress, **options,
+    )  # fmt: skip
+    if refitted.status != "finished":
+        why = f"refit of the encoder: {refitted.message}"
+        return Outcome(refitted.status, dict.fromkeys(metrics) | sizes, why, seconds=time.perf_counter() - started)
+    after = evaluation.iwelbo_estimate(refitted.model, x, samples=few, seed=seed)[0].mean()
+    bar = progress is True
+    values, errors = evaluation.iwelbo_estimate(refitted.model, x, samples=samples, seed=seed, progress=bar)
+    noise = float(errors.square().sum().sqrt() / len(errors))
+    numbers = (*evaluation.mean_and_error(values), noise, float(before), float(after))
+    found = dict(zip(METRICS["refit"], numbers, strict=True)) | sizes
+    if plan.fid:
+        found["fid"] = result.history["fid"][-1]
+    shown = {}
+    if plan.images:
+        bounds = result.history["validation_bound"]
+        found["best_epoch"] = result.history["epoch"][bounds.index(max(bounds))]
+        if seed == plan.scales[request["scale"]].seeds[0]:
+            shown = pictures(method, fitted, missingness.Masked(x, rows.test.m.to(device)), seed)
+    return Outcome("finished", found, pictures=shown, seconds=time.perf_counter() - started)
+
+
+def pictures(method: Method, model: models.VAE, test: missingness.Masked, seed: int) -> dict:
+    """What a gallery shows of a fitted model: test images, what is seen of them, imputations and samples.
+
+    A picture is a string, one hexadecimal digit per pixel, 0 for -1 to f for +1, "." where it is missing. Each
+    imputation is one draw of the latent, each sample too: greys are the probabilities of the pixels.
+    """
+    x, m = (part[: PICTURES["rows"]] for part in test)
+    draws = evaluation.imputation_draws(model, method, x, m, draws=PICTURES["draws"], seed=seed)  # [draws, B, D]
+    samples = evaluation.sample_means(model, PICTURES["samples"], seed=seed)
+    return {
+        "originals": _hexadecimal(x),
+        "masked": _hexadecimal(x, m),
+        "imputations": [_hexadecimal(row) for row in draws.transpose(0, 1)],
+        "samples": _hexadecimal(samples),
+    }
+
+
+def _hexadecimal(x: Float[Tensor, "N D"], m: Tensor | None = None) -> list[str]:
+    greys = ((x + 1) / 2 * 15).round().clamp(0, 15).int()
+    texts = ["".join(GREYS[grey] for grey in row) for row in greys.tolist()]
+    if m is None:
+        return texts
+    pairs = zip(texts, m.tolist(), strict=True)
+    return ["".join(c if seen else "." for c, seen in zip(text, row, strict=True)) for text, row in pairs]
