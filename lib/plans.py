@@ -222,7 +222,7 @@ _ALL = (
         "miniboone", 22_000, networks=partial(_table, encoder_blocks=5, decoder_blocks=2, dropout=0.5), latent_dim=32,
         batch=1024, clip=1.0,
         # the rows that can be had without the authors' training file
-        laptop={"data": "partial", "steps": 300, "evaluate_every": 30},
+        laptop={"data": "partial", "steps": 600, "evaluate_every": 15},
     ),  # fmt: skip
     _pictures(
         "mnist", "MNIST", widths=((32, 64, 128, 256), (128, 64, 32, 32)), epochs=500, batch=200, refit_steps=10_000,
