@@ -1,4 +1,4 @@
-"""The command line: `python -m lib list`, `python -m lib run mog --method MissSVAE --budget 5`."""
+"""The command line: `python -m lib list`, `python -m lib data mnist`, `python -m lib run mog --method MissSVAE`."""
 
 # ruff: noqa: E402
 import signal
@@ -14,7 +14,7 @@ from collections import Counter
 
 import torch
 
-from . import experiments, jobs, methods, records
+from . import datasets, experiments, jobs, methods, preprocess, records
 
 DONE, FAILED, STOPPED = 0, 1, 75  # 75: "try again later", as sysexits.h has it
 
@@ -46,6 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="experiments, and what is recorded at which scale")
     listing.set_defaults(command=_list)
+    data = commands.add_parser(
+        "data", help="fetch and verify data sets, or make them from raw UCI files",
+        description="Fetch data sets and verify them: from the folder in MISSVAE_DATA, or downloaded once into the "
+        "cache folder (MISSVAE_CACHE; MISSVAE_MIRROR: another address). Or make one from the raw files of the UCI "
+        "archive; then run with MISSVAE_DATA=FOLDER and --data prepared. Without a name: what there is.",
+    )  # fmt: skip
+    data.set_defaults(command=_data)
+    data.add_argument("name", nargs="*", help=", ".join(datasets.REGISTRY))
+    data.add_argument("--raw", metavar="FOLDER", help="of unpacked UCI files: power, gas, hepmass or miniboone")
+    data.add_argument("--out", metavar="FOLDER", help="to write what is made of them")
     run = commands.add_parser(
         "run", help="train what has no record yet, evaluate it, record it, print a table",
         description="Train what has no record yet, evaluate it, record it, and print a table. Runs go side by side, "
@@ -81,6 +91,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--json", action="store_true", help="one JSON object per seed on standard output, as they come")
     return parser
+
+
+def _data(options) -> int:
+    if bool(options.raw) != bool(options.out) or (options.raw and len(options.name) != 1):
+        raise ValueError("--raw and --out belong together, with the name of one data set.")
+    if options.raw:
+        for path in preprocess.run(options.name[0], options.raw, options.out):
+            print(path)
+        return DONE
+    for name in options.name or ():
+        for path in datasets.fetch(name):
+            print(path)
+    if not options.name:
+        for name, entry in datasets.REGISTRY.items():
+            print(f"{name}: sources {', '.join(entry.sources[1:])}")
+            for file in entry.files:
+                print(f"    {file.path}" + (f"  {file.size:,} bytes" if file.size else ""))
+    return DONE
 
 
 def _list(options) -> int:

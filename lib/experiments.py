@@ -234,7 +234,7 @@ def _train(
             checkpoint=checkpoint(seed, ".refit.pt"), **left(), **options,
         )  # fmt: skip
         if outcome.status != "stopped":
-            facts = _provenance(result, content, device) | {"evaluation_seconds": round(outcome.seconds, 1)}
+            facts = _provenance(result, content, device) | {"evaluation_seconds": round(outcome.seconds, 3)}
             done[seed] = Record(
                 ask[seed], outcome.status, outcome.metrics, result.history, facts, outcome.message, outcome.pictures
             )

@@ -30,6 +30,7 @@ NAMED = ("experiment", "scale", "method", "budget", "seed")  # request keys that
 SOURCES = {
     "authors": "the authors' data",
     "partial": "a part of the authors' data (1523 training and all validation rows, not comparable with the paper)",
+    "prepared": "data prepared from the raw UCI files",
     "embedded": "embedded data (the paper's recipe, not the authors' draw)",
     "made up": "made-up rows, which say nothing about the real data",
 }

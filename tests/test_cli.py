@@ -7,7 +7,7 @@ import math
 import pytest
 import tiny
 
-from lib import experiments, jobs, methods, records, training
+from lib import datasets, experiments, jobs, methods, preprocess, records, training
 from lib.__main__ import main
 
 REAL = experiments.EXPERIMENTS["mog"]
@@ -267,3 +267,41 @@ def test_ctrl_c_goes_no_further_than_the_run_it_hits(small, capsys, monkeypatch)
     assert main(["run", "mog", "--scale", "smoke", "--jobs", "1", "--seeds", "1"]) == 130
     out, err = capsys.readouterr()
     assert out == "" and "interrupted at step 3 of 4" in err and "MVAE K=2" in err and "MissVAE" not in err
+
+
+# ---- data ---------------------------------------------------------------------------------------------------
+
+
+def test_data_lists_what_there_is_and_fetches_what_is_named(capsys, monkeypatch, tmp_path):
+    assert main(["data"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"{name}: sources authors" in out for name in datasets.REGISTRY) and "MNIST/train.npz  8,879,043" in out
+    asked = []
+    monkeypatch.setattr(datasets, "fetch", lambda name: asked.append(name) or [tmp_path / name])
+    assert main(["data", "gas", "mnist"]) == 0
+    assert asked == ["gas", "mnist"] and capsys.readouterr().out.split() == [f"{tmp_path}/gas", f"{tmp_path}/mnist"]
+
+
+def test_data_makes_a_table_from_raw_files(capsys, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(preprocess, "run", lambda *words: asked.append(words) or [tmp_path / "gas" / "train.npz"])
+    assert main(["data", "gas", "--raw", "RAW", "--out", "OUT"]) == 0
+    assert asked == [("gas", "RAW", "OUT")] and capsys.readouterr().out == f"{tmp_path}/gas/train.npz\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["mnits"], "unknown data set 'mnits'. Did you mean mnist?"),
+        (["gas", "--raw", "RAW"], "--raw and --out belong together"),
+        (["gas", "power", "--raw", "RAW", "--out", "OUT"], "the name of one data set"),
+        (["gas", "--raw", "{tmp}", "--out", "{tmp}/out"], "ethylene_CO.txt"),
+        (["mnist", "--raw", "RAW", "--out", "OUT"], "unknown table 'mnist'"),
+        (["gas"], "Copy data/gas/train.npz of the authors' repository"),
+    ],
+)
+def test_data_that_cannot_be_had_end_in_one_sentence(words, told, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("MISSVAE_DATA", str(tmp_path))
+    assert main(["data", *(word.format(tmp=tmp_path) for word in words)]) == 2
+    err = capsys.readouterr().err
+    assert told in err and err.startswith("error: ") and err.count("\n") == 1
