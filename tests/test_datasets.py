@@ -178,6 +178,13 @@ def test_omniglot_is_resized_in_chunks_and_kept(folder, monkeypatch, tmp_path, c
     assert len(list((tmp_path / "cache" / "omniglot").iterdir())) == 3 and capsys.readouterr().err == ""
 
 
+def test_resized_pictures_are_intensities_whatever_the_rounding(folder, monkeypatch):
+    resize = datasets.interpolate
+    monkeypatch.setattr(datasets, "interpolate", lambda *args, **options: 9 * resize(*args, **options) - 4)
+    pictures = datasets._resize(folder / "omniglot" / "train.npz")
+    assert pictures.min() == 0 and pictures.max() == 1
+
+
 def test_omniglot_without_a_cache_that_can_be_written(folder, tmp_path, capsys, monkeypatch):
     expected = datasets.load("omniglot", folder=folder).train
     (tmp_path / "cache2").write_text("in the way")

@@ -50,7 +50,7 @@ def test_the_papers_seeds_keep_the_papers_rows(seed, train_rows, test_rows):
 
 def test_splits_are_masked_by_the_second_draw_of_fresh_generators():
     x = torch.randn(40, 3), torch.randn(10, 3), torch.randn(20, 3)
-    train, val, test = missingness.mask_splits(*x, fraction=0.5, seed=3)
+    train, val, test = missingness.mask_splits(*x, missing=0.5, seed=3)
     generator = torch.Generator().manual_seed(3)
     first = missingness.uniform((40, 3), 0.5, generator)
     second = missingness.uniform((20, 3), 0.5, generator)
