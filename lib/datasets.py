@@ -73,7 +73,7 @@ class Entry:
     def otherwise(self) -> str:
         """What to do where a file of the authors cannot be had."""
         ways = ["use the rows that can be had (source 'partial')"] * bool(self.part)
-        ways += ["prepare the raw files of the UCI archive (lib.preprocess; source 'prepared')"] * self.table
+        ways += ["prepare the raw UCI files (`python -m lib data --help`; source 'prepared')"] * self.table
         kind = "embedded data" if self.recipe else "made-up data, for a trial"
         return ", or ".join([*ways, f"use the {kind} (source 'embedded')"])
 

@@ -84,18 +84,16 @@ def mask_splits(
     val: Float[Tensor, "V D"],
     test: Float[Tensor, "T D"],
     *,
-    missing: float | str | None = None,
+    missing: float | str,
     seed: int,
-    fraction: float | None = None,
 ) -> tuple[Masked, Masked, Masked]:
     """Mask the three splits of one run: (train, val, test), fully missing rows removed.
 
-    missing: the fraction of `uniform` missingness (`fraction` is another name for it), or "quadrants". The
-    generator is seeded with the run's seed and draws the training mask first; the validation mask and the test
-    mask are each the second draw of such a generator. Missing values are zeros in train and val; test keeps its
-    complete rows, because evaluation scores both the complete rows and their observed parts.
+    missing: the fraction of `uniform` missingness, or "quadrants". The generator is seeded with the run's seed and
+    draws the training mask first; the validation mask and the test mask are each the second draw of such a
+    generator. Missing values are zeros in train and val; test keeps its complete rows, because evaluation scores both
+    the complete rows and their observed parts.
     """
-    missing = fraction if missing is None else missing
     if isinstance(missing, str):
         names.known("missing pattern", missing, ["quadrants"])
 

@@ -173,8 +173,8 @@ def outcome(
         why = f"refit of the encoder: {refitted.message}"
         return Outcome(refitted.status, dict.fromkeys(metrics) | sizes, why, seconds=time.perf_counter() - started)
     after = evaluation.iwelbo_estimate(refitted.model, x, samples=few, seed=seed)[0].mean()
-    bar = progress is True
-    values, errors = evaluation.iwelbo_estimate(refitted.model, x, samples=samples, seed=seed, progress=bar)
+    tell = (lambda done, text: progress(0, text)) if callable(progress) else progress  # rows are no steps
+    values, errors = evaluation.iwelbo_estimate(refitted.model, x, samples=samples, seed=seed, progress=tell)
     noise = float(errors.square().sum().sqrt() / len(errors))
     numbers = (*evaluation.mean_and_error(values), noise, float(before), float(after))
     found = dict(zip(METRICS["refit"], numbers, strict=True)) | sizes

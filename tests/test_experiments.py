@@ -78,7 +78,7 @@ def test_record_says_what_was_asked_and_what_came_out(small):
 def test_numbers_are_those_of_the_parts_put_together_by_hand():
     (record,) = experiments.run("mog", seeds=[7], **ASKED)
     data, method = datasets.load("mog", "embedded"), methods.get("MissSVAE")
-    train, val, test = missingness.mask_splits(data.train, data.val, data.test, fraction=0.5, seed=7)
+    train, val, test = missingness.mask_splits(data.train, data.val, data.test, missing=0.5, seed=7)
 
     def make():
         return models.mlp_vae(5, 2, family="mixture", components=2)
@@ -442,7 +442,7 @@ def test_authors_data_are_used_and_named(monkeypatch):
     whole = REAL.scales["paper"]
     train, _, test = missingness.mask_splits(
         *(getattr(datasets.load("mog", "authors"), s) for s in ("train", "val", "test")),
-        fraction=0.5,
+        missing=0.5,
         seed=whole.seeds[4],
     )
     assert (len(train.x), len(test.x)) == (19_401, 962)

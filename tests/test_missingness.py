@@ -44,7 +44,7 @@ def test_uniform_refuses_a_fraction_outside_its_range(fraction):
 )
 def test_the_papers_seeds_keep_the_papers_rows(seed, train_rows, test_rows):
     shapes = torch.ones(20000, 5), torch.ones(100, 5), torch.ones(1000, 5)
-    train, _, test = missingness.mask_splits(*shapes, fraction=0.5, seed=seed)
+    train, _, test = missingness.mask_splits(*shapes, missing=0.5, seed=seed)
     assert (len(train.x), len(test.x)) == (train_rows, test_rows)
 
 
