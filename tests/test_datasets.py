@@ -222,7 +222,7 @@ def test_partial_miniboone_is_its_first_rows_and_the_validation_rows(folder, mon
     entry = dataclasses.replace(entry, part=known(part, "miniboone/train_partial.npz"))
     monkeypatch.setitem(datasets.REGISTRY, "miniboone", entry)
     assert torch.equal(datasets.load("miniboone", "partial", folder=folder).train, expected)
-    with pytest.raises(DataError, match="miniboone/train.npz: cannot read.*source 'partial'.*lib.preprocess"):
+    with pytest.raises(DataError, match="miniboone/train.npz: cannot read.*source 'partial'.*python -m lib data"):
         datasets.load("miniboone", folder=folder)
 
 
