@@ -1,5 +1,6 @@
 """The paper's statements held against records: does each hold, does it fail, or can these runs not tell?"""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,13 +15,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Finding:
-    """What the records say about a claim at one budget.
+    """What the records say about a claim.
 
     verdict: "holds" or "fails" where the whole interval agrees with the claim or contradicts it, else "not
-    decided"; "not comparable" where the two methods were run at different scales, epochs or data, "not run"
-    where one of them was not. `value` in [`low`, `high`] is the difference of means, left minus right, in
-    nats per row, or for "steadier" the ratio of standard deviations, right over left. `runs` are pairs of
-    runs of one seed if `paired`, else the runs of both methods together.
+    decided"; "not comparable" where the two methods were run at different scales, lengths, data or whatever
+    else a request holds, "not run" where one of them was not. `value` in [`low`, `high`] is the difference of
+    means, left minus right, in nats per row ("grows": of two such differences), or for "steadier" the ratio of
+    standard deviations, right over left. `runs` are pairs of runs of one seed if `paired`, else the runs of
+    both methods together.
     """
 
     verdict: str
@@ -31,19 +33,27 @@ class Finding:
     paired: bool = False
 
 
-def examine(claim: Claim, records: Sequence[Record], budget: int) -> Finding:
-    """Hold a claim against the finished runs of one budget.
+def examine(claim: Claim, records: Sequence[Record]) -> Finding:
+    """Hold a claim against the finished runs of one setting; what else is among the records makes it not comparable.
 
     Means: Student's interval of the differences paired by seed, or Welch's where fewer than two seeds are
     shared. Spread: the F interval of a ratio of standard deviations, which takes the runs as normal.
     Confidence 95 %, no correction for the number of claims; a single run decides nothing.
     """
-    left, right = ([r for r in records if _counts(r, method, budget)] for method in (claim.left, claim.right))
-    if not left or not right:
+    sides = [[r for r in records if _counts(r, method, claim.varies, value)] for method, value in claim.sides]
+    if not all(sides):
         return Finding("not run")
-    if len({tuple(r.request.get(key) for key in ("scale", "epochs", "data_source")) for r in left + right}) > 1:
+    if len({_setting(r, claim.varies) for runs in sides for r in runs}) > 1:
         return Finding("not comparable")
-    a, b = ({r.request["seed"]: r.metrics[claim.metric] for r in runs} for runs in (left, right))
+    values = [{r.request["seed"]: r.metrics[claim.metric] for r in runs} for runs in sides]
+    if claim.relation == "grows":  # what is compared are then the differences at equal seeds
+        values = [
+            {seed: left[seed] - right[seed] for seed in left.keys() & right.keys()}
+            for left, right in (values[:2], values[2:])
+        ]
+        if not all(values):
+            return Finding("not comparable")
+    a, b = values
     shared = sorted(a.keys() & b.keys())
     paired = claim.relation != "steadier" and (len(shared) >= 2 or a.keys() == b.keys())
     a, b = (np.array([runs[seed] for seed in (shared if paired else sorted(runs))]) for runs in (a, b))
@@ -51,17 +61,31 @@ def examine(claim: Claim, records: Sequence[Record], budget: int) -> Finding:
         value, low, high = spread_interval(a, b)
     else:
         value, low, high = paired_interval(a - b) if paired else welch_interval(a, b)
-    claimed = {">": (0, np.inf), "~": (-claim.margin, claim.margin), "steadier": (1, np.inf)}[claim.relation]
     verdict = "not decided"
-    if claimed[0] < low and high < claimed[1]:
+    least, most = _claimed(claim)
+    if least < low and high < most:
         verdict = "holds"
-    elif high < claimed[0] or claimed[1] < low:
+    elif high < least or most < low:
         verdict = "fails"
     return Finding(verdict, value, low, high, len(a) if paired else len(a) + len(b), paired)
 
 
-def _counts(record: Record, method: str, budget: int) -> bool:
-    return record.finished and record.request["method"] == method and record.request["budget"] == budget
+def _claimed(claim: Claim) -> tuple[float, float]:
+    """The values that agree with the claim."""
+    if claim.relation == "~":
+        return -claim.margin, claim.margin
+    return {">": 0, ">=": -claim.margin, "grows": 0, "steadier": 1}[claim.relation], np.inf
+
+
+def _counts(record: Record, method: str, varies: str, value: object) -> bool:
+    request = record.request
+    return record.finished and request["method"] == method and (not varies or request.get(varies) == value)
+
+
+def _setting(record: Record, varies: str) -> str:
+    """All that two runs must share to be compared."""
+    apart = ("method", "seed", varies)
+    return json.dumps({key: value for key, value in record.request.items() if key not in apart}, sort_keys=True)
 
 
 Interval = tuple[float, float, float]  # estimate, lower and upper end; infinite ends where nothing is known

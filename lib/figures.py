@@ -1,249 +1,30 @@
 """The figures, drawn from records alone (Fig. 7: from the data): one style, one colour per method, a function each.
 
 Every figure is 7 inches wide, the width of the text. The functions return a matplotlib Figure; nothing is
-shown or saved.
+shown or saved. This module is all of them in one place.
 """
 
-from collections.abc import Sequence
+from .figures_base import (
+    BASELINES,
+    BUDGETS,
+    METADATA,
+    PALETTE,
+    SEVEN,
+    STYLE,
+    TEXT_WIDTH,
+    box,
+    caption,
+    colour,
+    legend,
+    note,
+    panels,
+)
+from .figures_data import LATENTS, bound_curves, figure3, figure4, figure12, figure13
+from .figures_mog import figure2, figure7, training_curves
+from .figures_pictures import gallery, samples
 
-import matplotlib
-import numpy as np
-import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
-
-from . import records as records_module
-from . import reference
-from .mixture import GaussianMixture
-from .records import Record
-from .shapes import Float, Tensor
-
-TEXT_WIDTH = 7.0  # inches
-
-# After Okabe & Ito and Tol, told apart with any colour vision. Related methods share a hue: blue for mixtures
-# with the ELBO, orange to red for importance-weighted ones.
-PALETTE = {
-    "MVAE": "#8c8c8c",
-    "MissVAE": "#56b4e9",
-    "MissSVAE": "#0072b2",
-    "MIWAE": "#cc79a7",
-    "MissIWAE": "#e69f00",
-    "MissSIWAE": "#d55e00",
-    "DeMissVAE": "#009e73",
-    "CVI-VAE": "#332288",
-    "MVB-VAE": "#ddcc77",
-    "VAE": "#000000",
-}
-SEVEN = tuple(PALETTE)[:7]  # the methods of Figs 2, 3 and 4, in the paper's order
-BASELINES = ("MVAE", "MIWAE")
-BUDGETS = (5, 15, 25)
-
-STYLE = {
-    "figure.dpi": 100,
-    "figure.facecolor": "white",  # stays readable on a dark page
-    "savefig.facecolor": "white",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.2,
-    "savefig.dpi": 200,
-    "svg.hashsalt": "missvae",  # the same identifiers, so the same bytes, in every execution
-    "svg.fonttype": "none",
-}
-METADATA = {"Date": None, "Creator": None}  # for savefig: nothing in the file that changes between executions
-
-
-def colour(method: str) -> str:
-    """The method's colour in every figure. Raises ValueError for an unknown method."""
-    if method not in PALETTE:
-        raise ValueError(f"no colour for method {method!r}; there are colours for {', '.join(PALETTE)}")
-    return PALETTE[method]
-
-
-def panels(rows: int = 1, columns: int = 1, height: float = 2.4, **options) -> tuple[Figure, np.ndarray | Axes]:
-    """A figure as wide as the text, its rows `height` inches high, and its axes (see `Figure.subplots`)."""
-    matplotlib.rcParams.update(STYLE)
-    fig = Figure(figsize=(TEXT_WIDTH, rows * height), layout="constrained")
-    return fig, fig.subplots(rows, columns, **options)
-
-
-def caption(records: Sequence[Record], text: str = "") -> str:
-    """A caption: what is seen, then where it comes from (see `records.describe`)."""
-    return f"{text} {records_module.describe(records)}".strip()
-
-
-# ---- Fig. 2 ------------------------------------------------------------------------------------------------
-
-
-def figure2(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> Figure:
-    """Test log-likelihood of the seven methods, box plots grouped by budget (Simkus & Gutmann 2024, Fig. 2).
-
-    Box: quartiles; black line: median; dashed line: mean; whiskers: range; dots: runs. "not run" stands where
-    there is no record. The dotted line is the mean log-density of the generating distribution, which no model
-    exceeds in expectation.
-    """
-    fig, ax = panels(height=3.0)
-    step = len(SEVEN) + 1.5
-    for group, budget in enumerate(budgets):
-        runs = {method: _select(records, method, budget) for method in SEVEN}
-        for i, method in enumerate(SEVEN):
-            position = group * step + i
-            values = [r.metrics["test_log_likelihood"] for r in runs[method] if r.finished]
-            if values:
-                _box(ax, position, values, colour(method))
-            elif any(runs.values()):
-                word = "failed" if runs[method] else "not run"
-                _note(ax, position, word, rotation=90)
-        if not any(runs.values()):
-            _note(ax, group * step + (len(SEVEN) - 1) / 2, "not run")
-    _ceiling(ax, records)
-    ax.set_xticks([group * step + (len(SEVEN) - 1) / 2 for group in range(len(budgets))], map(str, budgets))
-    ax.set_xlim(-1.2, (len(budgets) - 1) * step + len(SEVEN) + 0.2)
-    ax.tick_params(axis="x", length=0)
-    ax.set(xlabel="budget: decoder evaluations per row and step", ylabel="test log-likelihood (nats per row)")
-    if not any(r.finished for r in records):
-        ax.set_yticks([])
-    _legend(fig, SEVEN)
-    return fig
-
-
-def _select(records: Sequence[Record], method: str, budget: int) -> list[Record]:
-    return [r for r in records if r.request["method"] == method and r.request["budget"] == budget]
-
-
-def _box(ax: Axes, position: float, values: list[float], shade: str) -> None:
-    ax.boxplot(
-        [values],
-        positions=[position],
-        widths=0.7,
-        whis=(0, 100),
-        showmeans=True,
-        meanline=True,
-        showcaps=False,
-        showfliers=False,
-        patch_artist=True,
-        boxprops={
-            "facecolor": matplotlib.colors.to_rgb(shade) + (0.25,),
-            "edgecolor": shade,
-            "linewidth": 0.8,
-        },
-        whiskerprops={"color": shade, "linewidth": 0.8},
-        medianprops={"color": "black", "linewidth": 1.3},
-        meanprops={"color": shade, "linewidth": 1.3, "linestyle": (0, (2, 1))},
-    )
-    offsets = 0.36 * (np.arange(len(values)) / max(len(values) - 1, 1) - 0.5) if len(values) > 1 else [0.0]
-    ax.plot(position + np.asarray(offsets), values, "o", color=shade, markersize=2.6, markeredgewidth=0, zorder=3)
-
-
-def _note(ax: Axes, x: float, text: str, rotation: float = 0) -> None:
-    where = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom" if rotation else "center"}
-    ax.text(x, 0.04 if rotation else 0.5, text, color="0.45", style="italic", rotation=rotation, **where)
-
-
-def _ceiling(ax: Axes, records: Sequence[Record]) -> None:
-    sources = {r.request.get("data_source") for r in records}
-    seeds = sorted({r.request["seed"] for r in records})
-    value = reference.ceiling_mog(sources.pop(), seeds) if len(sources) == 1 else None
-    if value is not None:
-        ax.axhline(value, color="0.3", linewidth=0.8, linestyle=":", zorder=0)
-        where = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "bottom"}
-        ax.text(0.995, value, f"generating density {value:.2f}".replace("-", "−"), color="0.3", **where)
-        ax.margins(y=0.08)
-
-
-def _legend(fig: Figure, methods: Sequence[str], lines: bool = False) -> None:
-    handles = [
-        Line2D([], [], color=colour(method)) if lines else Patch(facecolor=colour(method), linewidth=0)
-        for method in methods
-    ]
-    labels = [f"{method}†" if method in BASELINES else method for method in methods]
-    fig.legend(
-        handles,
-        labels,
-        loc="outside upper center",
-        ncols=len(methods),
-        columnspacing=1.1,
-        handlelength=1.1,
-        handletextpad=0.5,
-    )
-
-
-# ---- Fig. 7 ------------------------------------------------------------------------------------------------
-
-
-def figure7(truth: GaussianMixture, train: Float[Tensor, "N D"], points: int = 90) -> Figure:
-    """Marginal density of every pair of features, in ten bands (Simkus & Gutmann 2024, Fig. 7).
-
-    Axes run from the 1 % to the 99 % quantile of the training values, all features pooled; `points` per axis.
-    """
-    features = truth.means.shape[1]
-    low, high = (float(q) for q in np.quantile(train.numpy(), (0.01, 0.99)))
-    axis = torch.linspace(low, high, points, dtype=torch.float64)
-    grid = torch.cartesian_prod(axis, axis)  # first column: vertical axis
-    size = features - 1
-    fig, axes = panels(size, size, height=TEXT_WIDTH / size * 0.8, squeeze=False)
-    for i in range(size):
-        for j in range(1, features):
-            ax = axes[i, j - 1]
-            if j <= i:
-                ax.remove()
-                continue
-            density = truth.marginal([i, j]).log_prob(grid).exp().reshape(points, points)
-            levels = np.linspace(0, float(density.max()), 11)
-            # The lowest band is the white background. Ten panels of vector bands would weigh half a megabyte.
-            shades = matplotlib.colormaps["Blues"](np.linspace(0, 1, 10))
-            ax.contourf(axis, axis, density, levels=levels[1:], colors=shades[1:], rasterized=True)
-            ax.set(xticks=[], yticks=[], xlim=(low, high), ylim=(low, high))
-            ax.spines[:].set(visible=True, color="0.6")
-            if j == i + 1:
-                ax.set_xlabel(f"$x_{j + 1}$")
-                ax.set_ylabel(f"$x_{i + 1}$")
-    return fig
-
-
-# ---- training ----------------------------------------------------------------------------------------------
-
-
-def training_curves(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> Figure:
-    """Test log-likelihood during training, one panel per budget, one line per run.
-
-    The vertical axis starts below the lowest value of the second half of any training; earlier values may lie
-    below it.
-    """
-    fig, axes = panels(1, len(budgets), height=2.5, sharey=True, squeeze=False)
-    late, methods = [], [m for m in PALETTE if any(r.request["method"] == m for r in records)]
-    for ax, budget in zip(axes[0], budgets, strict=True):
-        runs = [r for r in records if r.request["budget"] == budget and r.history.get("evaluation_epoch")]
-        for run in sorted(runs, key=lambda r: methods.index(r.request["method"])):
-            epochs = np.array(run.history["evaluation_epoch"])
-            values = np.array(run.history["test_log_likelihood"], float)
-            ax.plot(epochs, values, color=colour(run.request["method"]), linewidth=0.9, alpha=0.9)
-            late.append(values[(epochs >= epochs[-1] / 2) & np.isfinite(values)])
-        if not runs:
-            _note(ax, 0.5, "not run")
-            ax.set_xticks([])
-        else:
-            ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-        ax.set(title=f"budget {budget}", xlabel="epoch")
-    axes[0, 0].set_ylabel("test log-likelihood (nats per row)")
-    late = np.concatenate(late) if late else np.empty(0)
-    if late.size:
-        margin = 0.1 * max(np.ptp(late), 0.1)
-        axes[0, 0].set_ylim(late.min() - margin, late.max() + margin)
-    else:
-        axes[0, 0].set_yticks([])
-    if methods:
-        _legend(fig, methods, lines=True)
-    return fig
+__all__ = [
+    "BASELINES", "BUDGETS", "LATENTS", "METADATA", "PALETTE", "SEVEN", "STYLE", "TEXT_WIDTH",
+    "bound_curves", "box", "caption", "colour", "figure2", "figure3", "figure4", "figure7", "figure12", "figure13",
+    "gallery", "legend", "note", "panels", "samples", "training_curves",
+]  # fmt: skip

@@ -47,6 +47,11 @@ def number(low: float, high: float) -> Rule:
     return Rule(accepts, f"a number from {low} to {high}")
 
 
+def fraction() -> Rule:
+    """A number from 0 to 1, 1 excluded: a share of values that leaves some."""
+    return Rule(lambda v: type(v) in (int, float) and 0 <= v < 1, "a number from 0 to less than 1, such as 0.8")
+
+
 def flag() -> Rule:
     """True or False; papermill reads them as such only from `-p NAME True` or `-y`."""
     return Rule(lambda v: type(v) is bool, "True or False")

@@ -318,13 +318,14 @@ def _length(records: list[Record]) -> str:
     """Of the trainings: "30 epochs", "500 steps"."""
     units = [unit for unit in ("epochs", "steps") if any(unit in r.request for r in records)]
     lengths = {unit: _values([r for r in records if unit in r.request], unit) for unit in units}
-    return _join([f"{_join(values)} {unit}" for unit, values in lengths.items()])
+    return _join([f"{_join(values)} {unit[: -1 if values == ['1'] else None]}" for unit, values in lengths.items()])
 
 
 def _reduced(records: list[Record]) -> str:
     """What else is less than the paper's."""
     ours = ("paper", "0", "unknown")
-    said = [f"{network}-width networks" for network in _values(records, "network") if network not in ours]
+    said = [f"networks of a {name} of the size" for name in _values(records, "network") if name not in ours]
+    said += [f"learning rate {_join(_values(records, 'learning_rate'))}"] if said else []
     for key, what in (("train_rows", "training"), ("test_rows", "test")):
         if counts := [count for count in _values(records, key) if count not in ours]:
             said.append(f"the first {_join(counts)} {what} rows")

@@ -99,7 +99,7 @@ def results_table(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -
     if len(sources) == 1:
         limits = [reference.ceiling_mog(*sources, sorted(seeds), observed) for observed in (False, True)]
         if None not in limits:
-            rows.append(["", "*generating density*", "", _number(limits[0]), "", "", _number(limits[1])])
+            rows.append(["", "*generating density*", "", number(limits[0]), "", "", number(limits[1])])
     return markdown(header, rows)
 
 
@@ -114,34 +114,35 @@ def _result(runs: Sequence[Record]) -> list:
     )
     spread = f"{values.std(ddof=1):.3f}" if len(done) > 1 else ""
     count = f"{len(done)} ({failed})" if failed else len(done)
-    return [count, _number(values.mean()), spread, f"{errors.mean():.3f}", _number(observed.mean())]
+    return [count, number(values.mean()), spread, f"{errors.mean():.3f}", number(observed.mean())]
 
 
 def claims_table(records: Sequence[Record], figure: str = "fig2", budgets: Sequence[int] = BUDGETS) -> str:
     """What the paper says about a figure and whether the records agree (see `claims.examine`), a column per
     budget."""
+    groups = [[r for r in records if r.request["budget"] == budget] for budget in budgets]
     header = ["the paper says", *(f"budget {budget}" for budget in budgets)]
-    rows = [
-        [claim, *(_finding(examine(claim, records, budget), claim.relation) for budget in budgets)]
-        for claim in reference.claims(figure)
-    ]
+    rows = [[claim, *(finding(examine(claim, runs), claim.relation) for runs in groups)]
+            for claim in reference.claims(figure)]  # fmt: skip
     return markdown(header, rows)
 
 
-def _finding(finding: Finding, relation: str) -> str:
+def finding(found: Finding, relation: str) -> str:
     """Such as "**holds**: +0.31 [+0.22, +0.42], 3 pairs"."""
-    if finding.verdict in ("not run", "not comparable"):
-        return finding.verdict
-    if not np.isfinite(finding.low):
-        return f"**{finding.verdict}**, too few runs"
+    if found.verdict in ("not run", "not comparable"):
+        return found.verdict
     form = ".1f" if relation == "steadier" else "+.2f"
-    value, low, high = (_number(number, form) for number in (finding.value, finding.low, finding.high))
+    if not np.isfinite(found.low):
+        value = f": {number(found.value, form)}" if np.isfinite(found.value) else ""
+        return f"**{found.verdict}**{value}, too few runs"
+    value, low, high = (number(end, form) for end in (found.value, found.low, found.high))
     unit = "×" if relation == "steadier" else ""
-    runs = f"{finding.runs} {'pairs' if finding.paired else 'runs'}"
-    return f"**{finding.verdict}**: {value}{unit} [{low}, {high}], {runs}"
+    runs = f"{found.runs} {'pairs' if found.paired else 'runs'}"
+    return f"**{found.verdict}**: {value}{unit} [{low}, {high}], {runs}"
 
 
-def _number(value: float, form: str = ".3f") -> str:
+def number(value: float, form: str = ".3f") -> str:
+    """With a minus sign that a reader sees."""
     return format(value, form).replace("-", "−")
 
 

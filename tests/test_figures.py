@@ -184,7 +184,8 @@ def test_claims_table_has_a_verdict_per_budget():
     assert by_claim["MissSVAE > MVAE"][2] == "not run"
     assert by_claim["MissSVAE varies less between runs than MissVAE"][1].startswith("**not decided**: 1.0× [0.2, ")
     few = rows(tables.claims_table([run("MVAE"), run("MissSVAE")]))
-    assert few[5][1] == "**not decided**, too few runs"
+    assert few[5][1] == "**not decided**: +0.00, too few runs"
+    assert few[3][1] == "not run"
     assert {cell for row in rows(tables.claims_table([]))[2:] for cell in row[1:]} == {"not run"}
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lib import parameters
-from lib.parameters import ParameterError, check, choice, flag, integer, number
+from lib.parameters import ParameterError, check, choice, flag, fraction, integer, number
 
 RULES = {
     "scale": choice("recorded", "smoke", "laptop", "paper"),
@@ -48,6 +48,17 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name, value, allowed):
     message = str(caught.value)
     assert message.startswith(f"{name} = {value!r} ({type(value).__name__}) is not allowed")
     assert f"it must be {allowed}." in message
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 0.2, 0.8, 0.999, 1 - 2**-53])
+def test_a_fraction_is_below_one(value):
+    check({"missing": value}, missing=fraction())
+
+
+@pytest.mark.parametrize("value", [1, 1.0, -0.1, 80, "80%", "0.8", None, True, False, float("nan"), float("inf")])
+def test_what_is_no_fraction_is_refused_with_an_example(value):
+    with pytest.raises(ParameterError, match="missing = .* must be a number from 0 to less than 1, such as 0.8"):
+        check({"missing": value}, missing=fraction())
 
 
 def test_one_is_not_true_among_choices():

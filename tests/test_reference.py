@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib import datasets, missingness, reference
-from lib.methods import METHODS
+from lib.methods import FIGURE2, METHODS
 
 AUTHORS = os.environ.get("MISSVAE_DATA")
 needs_authors = pytest.mark.skipif(not AUTHORS, reason="needs the authors' files: set MISSVAE_DATA to their folder")
@@ -49,6 +49,73 @@ def test_unknown_numbers(arguments, message):
         reference.table(*arguments)
 
 
+def test_numbers_by_method():
+    assert reference.numbers(3, "gas", missing=0.8)["MissSIWAE"]["mean"] == 5.72
+    assert reference.numbers(3, "power", missing=0.2)["MVAE"]["mean"] == pytest.approx(0.08, abs=0.01)
+    assert reference.numbers(13, "omniglot", latent_dim=200)["MIWAE"]["median"] == -112.60
+    assert reference.numbers(12, "gas", missing=0.8)["MVAE"]["median"] == pytest.approx(2.2, abs=0.1)  # no logarithm
+    assert reference.numbers(3, "gas", missing=0.35) == {} and reference.numbers(13, "mnist", latent_dim=7) == {}
+    for name in reference.UCI:
+        for fraction in (0.2, 0.5, 0.8):
+            for figure in (3, 12):
+                assert set(FIGURE2) <= set(reference.numbers(figure, name, missing=fraction))
+
+
+def test_means_of_a_box_plot_are_those_of_its_five_runs():
+    """Where the paper's figure draws the mean too, the two readings agree within their errors."""
+    for name, error in (("mnist", 0.06), ("omniglot", 0.13)):
+        for stats in reference.numbers(4, name).values():
+            assert stats.get("mean", reference.mean(stats)) == pytest.approx(reference.mean(stats), abs=error)
+    assert np.isnan(reference.mean({}))
+
+
+def test_the_papers_own_numbers_agree_with_most_of_what_it_says():
+    def agree(claim, value):
+        if claim.relation == "~":
+            return abs(value) <= claim.margin
+        return value > (-claim.margin if claim.relation == ">=" else 0)
+
+    against = [
+        (name, str(claim))
+        for figure, names in (("fig3", reference.UCI), ("fig4 mnist", ["mnist"]), ("fig4 omniglot", ["omniglot"]))
+        for name in names
+        for claim in reference.claims(figure)
+        if claim.about(name, 0.8) and not agree(claim, reference.difference(claim, int(figure[3]), name))
+    ]
+    assert against == [  # the paper's words are coarse here
+        ("gas", "MissIWAE comparable to MIWAE (within 0.5)"),
+        ("gas", "MissSIWAE comparable to MIWAE (within 0.5)"),
+        ("hepmass", "DeMissVAE > MissSVAE"),
+        ("omniglot", "MissVAE comparable to MVAE (within 2)"),
+        ("omniglot", "MissSVAE comparable to MVAE (within 2)"),
+        ("omniglot", "MissSIWAE comparable to MIWAE (within 2)"),
+    ]
+
+
+def test_differences_in_the_papers_numbers():
+    first, _, grows = reference.claims("fig3")[:3]
+    assert reference.difference(first, 3, "gas", 0.8) == pytest.approx(1.33 + 0.65, abs=0.02)
+    assert reference.difference(grows, 3, "gas", 0.5) == pytest.approx((1.33 + 0.98) - (9.76 - 9.82), abs=0.02)
+    larger = reference.claims("fig13")[-1]
+    assert larger.left == "DeMissVAE" and reference.difference(larger, 13, "mnist") == pytest.approx(6.65)
+    assert np.isnan(reference.difference(first, 3, "gas", 0.35))
+    assert np.isnan(reference.difference(reference.claims("fig2")[1], 3, "gas"))  # a spread, not a difference
+
+
+def test_claims_know_what_they_except():
+    higher, gain = reference.claims("fig3")[1], reference.claims("fig3")[5]
+    assert higher.about("gas", 0.2) and not higher.about("miniboone", 0.2)
+    assert gain.about("gas", 0.8) and gain.about("gas", 0.9) and not gain.about("gas", 0.5)
+    assert gain.about("gas", "quadrants") and gain.about("gas")
+
+
+def test_every_claim_is_about_known_methods_and_reads_differently():
+    for figure, claims in reference.CLAIMS.items():
+        assert {method for claim in claims for method, _ in claim.sides} <= set(FIGURE2), figure
+        assert len({str(claim) for claim in claims}) == len(claims)
+    assert str(reference.claims("fig4 mnist")[0]) == "MissVAE ≥ MVAE (within 0.5)"
+
+
 def test_claims_are_about_known_methods():
     claims = reference.claims("fig2")
     assert {claim.left for claim in claims} | {claim.right for claim in claims} <= set(METHODS)
@@ -63,7 +130,7 @@ def test_ceilings_are_the_generating_density_of_the_kept_test_rows(source):
     data = datasets.load("mog", source, folder=AUTHORS)
     assert len(reference.CEILINGS_MOG[source]) == 5
     for seed, (complete, observed) in reference.CEILINGS_MOG[source].items():
-        _, _, test = missingness.mask_splits(data.train, data.val, data.test, fraction=0.5, seed=seed)
+        _, _, test = missingness.mask_splits(data.train, data.val, data.test, missing=0.5, seed=seed)
         assert data.truth.log_prob(test.x).mean().item() == pytest.approx(complete, abs=1e-4)
         assert data.truth.log_prob(test.x, test.m).mean().item() == pytest.approx(observed, abs=1e-4)
 

@@ -1,0 +1,127 @@
+"""What all figures share: one style, one colour per method, panels as wide as the text, the parts of a picture."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from . import records as records_module
+from .records import Record
+
+TEXT_WIDTH = 7.0  # inches
+
+# After Okabe & Ito and Tol, told apart with any colour vision. Related methods share a hue: blue for mixtures
+# with the ELBO, orange to red for importance-weighted ones.
+PALETTE = {
+    "MVAE": "#8c8c8c",
+    "MissVAE": "#56b4e9",
+    "MissSVAE": "#0072b2",
+    "MIWAE": "#cc79a7",
+    "MissIWAE": "#e69f00",
+    "MissSIWAE": "#d55e00",
+    "DeMissVAE": "#009e73",
+    "CVI-VAE": "#332288",
+    "MVB-VAE": "#ddcc77",
+    "VAE": "#000000",
+}
+SEVEN = tuple(PALETTE)[:7]  # the methods of Figs 2, 3 and 4, in the paper's order
+BASELINES = ("MVAE", "MIWAE")
+BUDGETS = (5, 15, 25)
+
+STYLE = {
+    "figure.dpi": 100,
+    "figure.facecolor": "white",  # stays readable on a dark page
+    "savefig.facecolor": "white",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.2,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "missvae",  # the same identifiers, so the same bytes, in every execution
+    "svg.fonttype": "none",
+}
+METADATA = {"Date": None, "Creator": None}  # for savefig: nothing in the file that changes between executions
+
+
+def colour(method: str) -> str:
+    """The method's colour in every figure. Raises ValueError for an unknown method."""
+    if method not in PALETTE:
+        raise ValueError(f"no colour for method {method!r}; there are colours for {', '.join(PALETTE)}")
+    return PALETTE[method]
+
+
+def panels(rows: int = 1, columns: int = 1, height: float = 2.4, **options) -> tuple[Figure, np.ndarray | Axes]:
+    """A figure as wide as the text, its rows `height` inches high, and its axes (see `Figure.subplots`)."""
+    matplotlib.rcParams.update(STYLE)
+    fig = Figure(figsize=(TEXT_WIDTH, rows * height), layout="constrained")
+    return fig, fig.subplots(rows, columns, **options)
+
+
+def caption(records: Sequence[Record], text: str = "") -> str:
+    """A caption: what is seen, then where it comes from (see `records.describe`)."""
+    return f"{text} {records_module.describe(records)}".strip()
+
+
+# ---- parts of a picture --------------------------------------------------------------------------------------
+
+
+def box(ax: Axes, position: float, values: list[float], shade: str) -> None:
+    """Box plot of a few runs: quartiles, median, dashed mean, whiskers over the range, a dot each."""
+    ax.boxplot(
+        [values],
+        positions=[position],
+        widths=0.7,
+        whis=(0, 100),
+        showmeans=True,
+        meanline=True,
+        showcaps=False,
+        showfliers=False,
+        patch_artist=True,
+        boxprops={
+            "facecolor": matplotlib.colors.to_rgb(shade) + (0.25,),
+            "edgecolor": shade,
+            "linewidth": 0.8,
+        },
+        whiskerprops={"color": shade, "linewidth": 0.8},
+        medianprops={"color": "black", "linewidth": 1.3},
+        meanprops={"color": shade, "linewidth": 1.3, "linestyle": (0, (2, 1))},
+    )
+    offsets = 0.36 * (np.arange(len(values)) / max(len(values) - 1, 1) - 0.5) if len(values) > 1 else [0.0]
+    ax.plot(position + np.asarray(offsets), values, "o", color=shade, markersize=2.6, markeredgewidth=0, zorder=3)
+
+
+def note(ax: Axes, x: float, text: str, rotation: float = 0) -> None:
+    """A word such as "not run" where nothing is drawn; x in units of the axis."""
+    where = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom" if rotation else "center"}
+    ax.text(x, 0.04 if rotation else 0.5, text, color="0.45", style="italic", rotation=rotation, **where)
+
+
+def legend(fig: Figure, methods: Sequence[str], lines: bool = False) -> None:
+    """The methods' colours above the panels; a dagger marks baselines."""
+    handles = [
+        Line2D([], [], color=colour(method)) if lines else Patch(facecolor=colour(method), linewidth=0)
+        for method in methods
+    ]
+    labels = [f"{method}†" if method in BASELINES else method for method in methods]
+    fig.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=len(methods),
+        columnspacing=1.1,
+        handlelength=1.1,
+        handletextpad=0.5,
+    )

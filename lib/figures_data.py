@@ -1,0 +1,255 @@
+"""Figures of the experiments on tables and images (Figs 3, 4, 12, 13), from records alone, with the paper's values.
+
+Filled marks are runs of this book, hollow ones with grey lines the values read from the paper's figures. Where both
+share a panel, every method has its own place from left to right, in the order of the legend.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from . import reference
+from .figures_base import SEVEN, box, colour, legend, note, panels
+from .records import Record
+from .reference import IMAGES, TITLES, UCI
+
+MISSING = (0.2, 0.5, 0.8)
+LATENTS = (25, 50, 100, 200)
+BAND = (0.05, 0.95)  # quantiles over runs
+HOLLOW = {"marker": "o", "markersize": 3.6, "markerfacecolor": "white", "markeredgewidth": 0.8, "linestyle": ""}
+GREY = {"color": "0.72", "linewidth": 0.7, "zorder": 1}
+
+
+def _of(records: Sequence[Record], experiment: str, **request) -> list[Record]:
+    asked = {"experiment": experiment, **request}.items()
+    return [r for r in records if all(r.request.get(key) == value for key, value in asked)]
+
+
+def _values(
+    records: Sequence[Record], experiment: str, method: str, key: str, metric: str = "test_log_likelihood"
+) -> dict:
+    """Value of a request's key -> the metric of the finished runs, in the order of the key's values."""
+    found = defaultdict(list)
+    for record in _of(records, experiment, method=method):
+        if record.finished:
+            found[record.request[key]].append(record.metrics[metric])
+    return dict(sorted(found.items()))
+
+
+def _place(method: str) -> float:
+    """Of a method among the seven, from -1 to 1."""
+    return (SEVEN.index(method) - 3) / 3
+
+
+def _empty(ax: Axes, records: Sequence[Record], experiment: str, **request) -> None:
+    """Says so if a panel shows no run."""
+    runs = _of(records, experiment, **request)
+    if not any(r.finished for r in runs):
+        where = {"transform": ax.transAxes, "ha": "left", "va": "bottom"}
+        ax.text(0.04, 0.03, "failed" if runs else "not run", color="0.35", style="italic", **where)
+
+
+def _legends(fig: Figure, papers: str = "paper") -> None:
+    """The methods above the figure; below it what is ours and what the paper's."""
+    legend(fig, SEVEN)
+    ours = Line2D([], [], marker="o", markersize=3.6, color="0.2", linestyle="-")
+    paper = Line2D([], [], **HOLLOW | {"markeredgecolor": "0.2", "color": "0.72", "linestyle": "-", "linewidth": 0.7})
+    fig.legend([ours, paper], ["runs of this book", papers], loc="outside lower center", ncols=2)
+
+
+def _line(
+    ax: Axes, x: np.ndarray, runs: list[list[float]], method: str, middle: Callable = np.mean, marker: str = "o"
+) -> None:
+    """A line through the middles of the runs and their band, which single runs do not have."""
+    values = [middle(v) for v in runs]
+    ax.plot(x, values, color=colour(method), marker=marker, markersize=3.6, markeredgewidth=0, zorder=3)
+    if any(len(v) > 1 for v in runs):
+        low, high = np.array([np.quantile(v, BAND) for v in runs]).T
+        ax.fill_between(x, low, high, color=colour(method), alpha=0.2, linewidth=0, zorder=2)
+        ax.vlines(x, low, high, color=colour(method), linewidth=1.0, zorder=2)
+
+
+# ---- tables ------------------------------------------------------------------------------------------------
+
+
+def figure3(records: Sequence[Record], experiments: Sequence[str] = UCI, missing: float | None = None) -> Figure:
+    """Test log-likelihood against the fraction of missing values, a panel per table (Simkus & Gutmann 2024, Fig. 3).
+
+    Line: mean of the runs; band: 5 % to 95 % quantiles. The fraction `missing` is marked.
+    """
+    fig, axes = panels(1, len(experiments), height=2.9, squeeze=False)
+    for ax, name in zip(axes[0], experiments, strict=True):
+        ticks = sorted({*MISSING, *(r.request["missing"] for r in _of(records, name))})
+        if missing is not None:
+            ax.axvspan(100 * missing - 11, 100 * missing + 11, color="0.95", linewidth=0, zorder=0)
+        for method in SEVEN:
+            shift = 9 * _place(method)
+            _figure3_paper(ax, name, method, shift)
+            ours = _values(records, name, method, "missing")
+            if ours:
+                _line(ax, 100 * np.array(list(ours)) + shift, list(ours.values()), method)
+        _empty(ax, records, name)
+        ax.set_xticks([100 * tick for tick in ticks], [f"{100 * tick:g}" for tick in ticks])
+        ax.set(title=TITLES[name], xlabel="missing (%)")
+        ax.margins(y=0.08)
+    axes[0, 0].set_ylabel("test log-likelihood (nats per row)")
+    _legends(fig)
+    return fig
+
+
+def _figure3_paper(ax: Axes, name: str, method: str, shift: float) -> None:
+    found = [(100 * m + shift, reference.numbers(3, name, missing=m)[method]) for m in MISSING]
+    x, means = [x for x, _ in found], [stats["mean"] for _, stats in found]
+    ax.plot(x, means, **GREY)
+    for at, stats in found:  # a hidden end of a band is left out
+        ax.vlines(at, stats.get("lo", stats["mean"]), stats.get("hi", stats["mean"]), **GREY)
+    ax.plot(x, means, **HOLLOW, markeredgecolor=colour(method), zorder=2)
+
+
+def figure12(records: Sequence[Record], experiments: Sequence[str] = UCI) -> Figure:
+    """FID of model samples during training, a row per table and a column per fraction (Simkus & Gutmann 2024, Fig. 12).
+
+    Line: median of the runs; band: 5 % to 95 % quantiles. At the right edge the paper's last values, as true FID: its
+    axis is labelled in powers of ten where powers of e were drawn.
+    """
+    fig, axes = panels(len(experiments), len(MISSING), height=1.75, sharey="row", squeeze=False)
+    for row, name in zip(axes, experiments, strict=True):
+        for ax, missing in zip(row, MISSING, strict=True):
+            ax.set_yscale("log")
+            for method in SEVEN:
+                _figure12_line(ax, _of(records, name, method=method, missing=missing), method)
+                stats = reference.numbers(12, name, missing=missing)[method]
+                edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}
+                x = 1.09 + 0.055 * _place(method)
+                ends = [stats.get(end, stats["median"]) for end in ("lo", "hi")]
+                ax.plot([x, x], ends, **GREY, **edge)
+                ax.plot([x], [stats["median"]], **HOLLOW | {"markersize": 2.8}, markeredgecolor=colour(method), **edge)
+            _empty(ax, records, name, missing=missing)
+            ax.set_title(f"{TITLES[name]}, {100 * missing:g} % missing")
+            if _of(records, name, missing=missing):
+                ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+            else:
+                ax.set_xticks([])
+        row[0].set_ylabel("FID")
+    for ax in axes[-1]:
+        ax.set_xlabel("training step")
+    _legends(fig, "paper, after the last step")
+    return fig
+
+
+def _figure12_line(ax: Axes, runs: Sequence[Record], method: str) -> None:
+    runs = [r for r in runs if r.finished and r.history.get("fid")]
+    if not runs:
+        return
+    count = min(len(r.history["fid"]) for r in runs)
+    steps = np.array(runs[0].history["evaluation_step"][:count])
+    values = np.array([r.history["fid"][:count] for r in runs], float)  # [runs, steps]
+    low, middle, high = np.quantile(values, [BAND[0], 0.5, BAND[1]], axis=0)
+    ax.plot(steps, middle, color=colour(method), linewidth=1.0)
+    if len(runs) > 1:
+        ax.fill_between(steps, low, high, color=colour(method), alpha=0.2, linewidth=0)
+
+
+# ---- images ------------------------------------------------------------------------------------------------
+
+
+def figure4(records: Sequence[Record], experiments: Sequence[str] = IMAGES) -> Figure:
+    """Test log-likelihood on images, box plots over runs (Simkus & Gutmann 2024, Fig. 4).
+
+    Beside the runs, on an axis of its own, what the paper has: with reduced networks and rows the two would not be
+    readable on one. Box: quartiles; black line: median; dashed: mean; whiskers: range; dots: runs.
+    """
+    fig, axes = panels(1, 2 * len(experiments), height=2.9)
+    for i, name in enumerate(experiments):
+        ours, paper = axes[2 * i : 2 * i + 2]
+        for at, method in enumerate(SEVEN):
+            runs = _of(records, name, method=method)
+            values = [r.metrics["test_log_likelihood"] for r in runs if r.finished]
+            if values:
+                box(ours, at, values, colour(method))
+            elif _of(records, name):
+                note(ours, at, "failed" if runs else "not run", rotation=90)
+            stats = reference.numbers(4, name)[method]
+            box(paper, at, [stats[run] for run in reference.RUNS], colour(method))
+        _beside(ours, paper, name, records)
+        for ax in (ours, paper):
+            ax.set_xticks([])
+            ax.set_xlim(-0.7, len(SEVEN) - 0.3)
+    axes[0].set_ylabel("test log-likelihood (nats per image)")
+    legend(fig, SEVEN)
+    return fig
+
+
+def _beside(ours: Axes, paper: Axes, name: str, records: Sequence[Record]) -> None:
+    """A panel of runs and, shaded, the paper's."""
+    _empty(ours, records, name)
+    if not any(r.finished for r in _of(records, name)):
+        ours.set_yticks([])
+    ours.set_title(TITLES[name])
+    paper.set_title(f"{TITLES[name]}, paper")
+    paper.set_facecolor("0.95")
+
+
+def figure13(records: Sequence[Record], experiments: Sequence[str] = IMAGES) -> Figure:
+    """Test log-likelihood on images against the dimension of the latent (Simkus & Gutmann 2024, Fig. 13).
+
+    Line: median of the runs; band: 5 % to 95 % quantiles. The paper's on axes of their own, as in `figure4`.
+    """
+    fig, axes = panels(1, 2 * len(experiments), height=2.9)
+    for i, name in enumerate(experiments):
+        ours, paper = axes[2 * i : 2 * i + 2]
+        for method in SEVEN:
+            values = _values(records, name, method, "latent_dim")
+            if values:
+                _line(ours, np.array(list(values)) + 4 * _place(method), list(values.values()), method, np.median)
+            found = [reference.numbers(13, name, latent_dim=size)[method] for size in LATENTS]
+            x = np.array(LATENTS) + 4 * _place(method)
+            paper.fill_between(
+                x, *([s[end] for s in found] for end in ("lo", "hi")), color=colour(method), alpha=0.15, linewidth=0
+            )
+            paper.plot(x, [s["median"] for s in found], color=colour(method), linewidth=1.0)
+        _beside(ours, paper, name, records)
+        for ax in (ours, paper):
+            ax.set_xlim(10, 215)
+            ax.set_xticks(LATENTS, map(str, LATENTS))
+            ax.set_xlabel("latent dimensions")
+    axes[0].set_ylabel("test log-likelihood (nats per image)")
+    legend(fig, SEVEN, lines=True)
+    return fig
+
+
+# ---- training ----------------------------------------------------------------------------------------------
+
+
+def bound_curves(records: Sequence[Record], experiments: Sequence[str] = UCI) -> Figure:
+    """Each method's own bound on the validation rows during training, a panel per experiment, a line per run.
+
+    Where there are no validation rows, on the training rows. The axis starts below the lowest value of the second
+    half of any training.
+    """
+    fig, axes = panels(1, len(experiments), height=2.5, squeeze=False)
+    for ax, name in zip(axes[0], experiments, strict=True):
+        runs, late = _of(records, name), []
+        validated = not runs or any(run.history.get("validation_bound") for run in runs)
+        for run in runs:
+            values = np.array(run.history.get("validation_bound" if validated else "train_bound", []), float)
+            ax.plot(run.history.get("epoch", []), values, color=colour(run.request["method"]), linewidth=0.9, alpha=0.9)
+            late.append(values[len(values) // 2 :])
+        late = np.concatenate(late) if late else np.empty(0)
+        late = late[np.isfinite(late)]
+        if late.size:
+            margin = 0.1 * max(np.ptp(late), 0.1)
+            ax.set_ylim(late.min() - margin, late.max() + margin)
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        else:
+            ax.set(xticks=[], yticks=[])
+        _empty(ax, records, name)
+        ax.set(title=TITLES[name] + ("" if validated else ", training rows"), xlabel="epoch")
+    axes[0, 0].set_ylabel("bound (nats per row)")
+    legend(fig, SEVEN, lines=True)
+    return fig

@@ -1,0 +1,134 @@
+"""Figures of the mixture of Gaussians: drawn from records alone, Fig. 7 from the data."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from . import reference
+from .figures_base import BUDGETS, PALETTE, SEVEN, TEXT_WIDTH, box, colour, legend, note, panels
+from .mixture import GaussianMixture
+from .records import Record
+from .shapes import Float, Tensor
+
+# ---- Fig. 2 ------------------------------------------------------------------------------------------------
+
+
+def figure2(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> Figure:
+    """Test log-likelihood of the seven methods, box plots grouped by budget (Simkus & Gutmann 2024, Fig. 2).
+
+    Box: quartiles; black line: median; dashed line: mean; whiskers: range; dots: runs. "not run" stands where
+    there is no record. The dotted line is the mean log-density of the generating distribution, which no model
+    exceeds in expectation.
+    """
+    fig, ax = panels(height=3.0)
+    step = len(SEVEN) + 1.5
+    for group, budget in enumerate(budgets):
+        runs = {method: _select(records, method, budget) for method in SEVEN}
+        for i, method in enumerate(SEVEN):
+            position = group * step + i
+            values = [r.metrics["test_log_likelihood"] for r in runs[method] if r.finished]
+            if values:
+                box(ax, position, values, colour(method))
+            elif any(runs.values()):
+                word = "failed" if runs[method] else "not run"
+                note(ax, position, word, rotation=90)
+        if not any(runs.values()):
+            note(ax, group * step + (len(SEVEN) - 1) / 2, "not run")
+    _ceiling(ax, records)
+    ax.set_xticks([group * step + (len(SEVEN) - 1) / 2 for group in range(len(budgets))], map(str, budgets))
+    ax.set_xlim(-1.2, (len(budgets) - 1) * step + len(SEVEN) + 0.2)
+    ax.tick_params(axis="x", length=0)
+    ax.set(xlabel="budget: decoder evaluations per row and step", ylabel="test log-likelihood (nats per row)")
+    if not any(r.finished for r in records):
+        ax.set_yticks([])
+    legend(fig, SEVEN)
+    return fig
+
+
+def _select(records: Sequence[Record], method: str, budget: int) -> list[Record]:
+    return [r for r in records if r.request["method"] == method and r.request["budget"] == budget]
+
+
+def _ceiling(ax: Axes, records: Sequence[Record]) -> None:
+    sources = {r.request.get("data_source") for r in records}
+    seeds = sorted({r.request["seed"] for r in records})
+    value = reference.ceiling_mog(sources.pop(), seeds) if len(sources) == 1 else None
+    if value is not None:
+        ax.axhline(value, color="0.3", linewidth=0.8, linestyle=":", zorder=0)
+        where = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+        ax.text(0.995, value, f"generating density {value:.2f}".replace("-", "−"), color="0.3", **where)
+        ax.margins(y=0.08)
+
+
+# ---- Fig. 7 ------------------------------------------------------------------------------------------------
+
+
+def figure7(truth: GaussianMixture, train: Float[Tensor, "N D"], points: int = 90) -> Figure:
+    """Marginal density of every pair of features, in ten bands (Simkus & Gutmann 2024, Fig. 7).
+
+    Axes run from the 1 % to the 99 % quantile of the training values, all features pooled; `points` per axis.
+    """
+    features = truth.means.shape[1]
+    low, high = (float(q) for q in np.quantile(train.numpy(), (0.01, 0.99)))
+    axis = torch.linspace(low, high, points, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)  # first column: vertical axis
+    size = features - 1
+    fig, axes = panels(size, size, height=TEXT_WIDTH / size * 0.8, squeeze=False)
+    for i in range(size):
+        for j in range(1, features):
+            ax = axes[i, j - 1]
+            if j <= i:
+                ax.remove()
+                continue
+            density = truth.marginal([i, j]).log_prob(grid).exp().reshape(points, points)
+            levels = np.linspace(0, float(density.max()), 11)
+            # The lowest band is the white background. Ten panels of vector bands would weigh half a megabyte.
+            shades = matplotlib.colormaps["Blues"](np.linspace(0, 1, 10))
+            ax.contourf(axis, axis, density, levels=levels[1:], colors=shades[1:], rasterized=True)
+            ax.set(xticks=[], yticks=[], xlim=(low, high), ylim=(low, high))
+            ax.spines[:].set(visible=True, color="0.6")
+            if j == i + 1:
+                ax.set_xlabel(f"$x_{j + 1}$")
+                ax.set_ylabel(f"$x_{i + 1}$")
+    return fig
+
+
+# ---- training ----------------------------------------------------------------------------------------------
+
+
+def training_curves(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> Figure:
+    """Test log-likelihood during training, one panel per budget, one line per run.
+
+    The vertical axis starts below the lowest value of the second half of any training; earlier values may lie
+    below it.
+    """
+    fig, axes = panels(1, len(budgets), height=2.5, sharey=True, squeeze=False)
+    late, methods = [], [m for m in PALETTE if any(r.request["method"] == m for r in records)]
+    for ax, budget in zip(axes[0], budgets, strict=True):
+        runs = [r for r in records if r.request["budget"] == budget and r.history.get("evaluation_epoch")]
+        for run in sorted(runs, key=lambda r: methods.index(r.request["method"])):
+            epochs = np.array(run.history["evaluation_epoch"])
+            values = np.array(run.history["test_log_likelihood"], float)
+            ax.plot(epochs, values, color=colour(run.request["method"]), linewidth=0.9, alpha=0.9)
+            late.append(values[(epochs >= epochs[-1] / 2) & np.isfinite(values)])
+        if not runs:
+            note(ax, 0.5, "not run")
+            ax.set_xticks([])
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        ax.set(title=f"budget {budget}", xlabel="epoch")
+    axes[0, 0].set_ylabel("test log-likelihood (nats per row)")
+    late = np.concatenate(late) if late else np.empty(0)
+    if late.size:
+        margin = 0.1 * max(np.ptp(late), 0.1)
+        axes[0, 0].set_ylim(late.min() - margin, late.max() + margin)
+    else:
+        axes[0, 0].set_yticks([])
+    if methods:
+        legend(fig, methods, lines=True)
+    return fig

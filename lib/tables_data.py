@@ -1,0 +1,213 @@
+"""Tables of the experiments on tables and images, as Markdown: networks, results beside the paper's, its statements."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from . import reference
+from .claims import examine
+from .methods import FIGURE2
+from .methods import get as get_method
+from .plans import EXPERIMENTS
+from .records import Record
+from .reference import TITLES
+from .tables import finding, markdown, number
+
+FEATURES = {"gas": 8, "power": 6, "hepmass": 21, "miniboone": 43, "mnist": 784, "omniglot": 784}
+
+
+def plain(count: int) -> str:
+    """A whole number in groups of three digits."""
+    return f"{count:,}".replace(",", "\u00a0")
+
+
+# ---- from the plans ----------------------------------------------------------------------------------------
+
+
+def network_table(experiments: Sequence[str], latent_dim: int | None = None, budget: int = 5) -> str:
+    """Features, latent dimensions, and trainable parameters of the paper's networks, counted in the models themselves.
+
+    The encoder's last layer depends on the method: one Gaussian, a mixture of `budget`, or DeMissVAE's without a mask.
+    """
+    rows = []
+    for name in experiments:
+        plan, features = EXPERIMENTS[name], FEATURES[name]
+
+        def model(method: str, plan=plan, features=features):
+            with torch.device("meta"):  # counts need no memory
+                return plan.make_model(get_method(method), budget, features, latent_dim=latent_dim)
+
+        encoders = [plain(_count(model(method).encoder)) for method in ("MVAE", "MissVAE", "DeMissVAE")]
+        size = latent_dim or plan.latent_dims[0]
+        rows.append([TITLES[name], features, size, plain(_count(model("MVAE").decoder)), *encoders])
+    header = ["data", "$D$", "$L$", "decoder", "encoder, Gaussian", f"encoder, $K={budget}$", "encoder of DeMissVAE"]
+    return markdown(header, rows)
+
+
+def _count(network: torch.nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def training_table(experiments: Sequence[str]) -> str:
+    """Length, batches and clipping of the paper's trainings, as this book runs them at scale "paper"."""
+    rows = []
+    for name in experiments:
+        plan = EXPERIMENTS[name]
+        settings, (unit, length) = plan.settings, *plan.scales["paper"].length.items()
+        demiss = plan.demiss_clip_norm or settings.clip_norm
+        clip = f"{settings.clip_norm:g}" + (f" ({demiss:g} for DeMissVAE)" if demiss != settings.clip_norm else "")
+        rate = f"$10^{{{round(np.log10(settings.learning_rate))}}}$"
+        rows.append([TITLES[name], settings.batch_size, f"{plain(length)} {unit}", rate, clip])
+    return markdown(["data", "batch", "length", "learning rate", "gradient norm at most"], rows)
+
+
+# ---- what was run ------------------------------------------------------------------------------------------
+
+
+def deviations(record: Record) -> list[str]:
+    """In what a run is less than the paper's, such as "2 000 of 200 000 steps"; empty where they are comparable."""
+    request = record.request
+    plan = EXPERIMENTS[request["experiment"]]
+    paper = plan.scales["paper"]
+    found = [
+        f"{plain(request[unit])} of {plain(length)} {unit}"
+        for unit, length in paper.length.items()
+        if request.get(unit) != length
+    ]
+    if request["data_source"] != "authors":
+        part = f"{plain(4807)} of {plain(29_556)} training rows"
+        sources = {"embedded": "made-up data", "prepared": "data prepared anew", "partial": part}
+        found.append(sources.get(request["data_source"], request["data_source"]))
+    if request.get("network", "paper") != "paper":
+        found.append("smaller networks")
+    if (batch := request.get("batch_size", 0)) not in (0, plan.settings.batch_size):
+        found.append(f"batches of {batch}")
+    if (rate := request.get("learning_rate", 0)) not in (0, plan.settings.learning_rate):
+        found.append(f"learning rate {rate:g}")
+    for key, what in (("train_rows", "training"), ("test_rows", "test")):
+        if request.get(key):
+            found.append(f"{plain(request[key])} {what} rows")
+    if request.get("importance_samples", 0) < paper.importance_samples:
+        found.append(f"$I={plain(request['importance_samples'])}$ instead of {plain(paper.importance_samples)}")
+    if request.get("refit_steps", 0) < paper.refit_steps:
+        found.append(f"{plain(request['refit_steps'])} of {plain(paper.refit_steps)} refit steps")
+    return found
+
+
+def run_table(records: Sequence[Record], experiments: Sequence[str]) -> str:
+    """Per experiment: runs, seeds, what was varied, and in what they are less than the paper's."""
+    rows = []
+    for name in experiments:
+        runs = [r for r in records if r.request["experiment"] == name]
+        if not runs:
+            rows.append([TITLES[name], "not run", "", "", ""])
+            continue
+        seeds = len({r.request["seed"] for r in runs})
+        varied = sorted({_setting(r) for r in runs})
+        less = ["; ".join(deviations(r)) for r in runs]
+        scales = ", ".join(sorted({r.request["scale"] for r in runs}))
+        rows.append([TITLES[name], len(runs), seeds, ", ".join(varied), f"{scales}: {_most(less)}"])
+    return markdown(["data", "runs", "seeds", "settings", "scale, and how it differs from the paper"], rows)
+
+
+def _setting(record: Record) -> str:
+    if "latent_dim" in record.request:
+        return f"$L={record.request['latent_dim']}$"
+    return f"{100 * record.request['missing']:g} % missing"
+
+
+def _most(words: Sequence[str]) -> str:
+    """The distinct ones, joined; an empty one says that nothing differs."""
+    return "; or ".join(dict.fromkeys(word or "in nothing" for word in words))
+
+
+# ---- results -----------------------------------------------------------------------------------------------
+
+
+def _chosen(records: Sequence[Record], experiment: str, where: dict, skip: str = "") -> list[Record]:
+    asked = {"experiment": experiment} | {key: value for key, value in where.items() if key != skip}
+    return [r for r in records if all(r.request.get(key) == value for key, value in asked.items())]
+
+
+def scores_table(records: Sequence[Record], experiments: Sequence[str], figure: int, **where) -> str:
+    """Test log-likelihood in nats per row, per data set and method, and the paper's mean.
+
+    `where` (missing=0.8, latent_dim=50) chooses the runs. Standard deviation over runs; standard error over the test
+    rows and Monte Carlo error of the importance sampling, both of one run. The difference from the paper is given
+    only where nothing but the random numbers differs. Fig. 13 has medians.
+    """
+    header = ["method", "runs", "log-likelihood", "s.d. over runs", "s.e. over rows", "Monte Carlo error", "paper",
+              "ours − paper"]  # fmt: skip
+    rows = []
+    for name in experiments:
+        found = _chosen(records, name, where)
+        apart = "not comparable" if any(map(deviations, found)) else ""
+        rows.append([f"**{TITLES[name]}**", "", "" if found else "not run", "", "", "", "", apart])
+        for method in FIGURE2 if found else ():
+            paper = reference.mean(reference.numbers(figure, name, **where).get(method, {}))
+            rows.append([method, *_score([r for r in found if r.request["method"] == method], paper)])
+    return markdown(header, rows)
+
+
+def _score(runs: Sequence[Record], paper: float) -> list:
+    """From the number of runs to the difference from the paper's value, which may be nan."""
+    done = [r for r in runs if r.finished]
+    failed = f"{len(runs) - len(done)} failed" if len(runs) > len(done) else ""
+    theirs = number(paper, ".2f") if np.isfinite(paper) else ""
+    if not done:
+        return [0, failed or "not run", "", "", "", theirs, ""]
+    values, rows, sampling = (
+        np.array([r.metrics[f"test_log_likelihood{suffix}"] for r in done]) for suffix in ("", "_se", "_mc")
+    )
+    spread = f"{values.std(ddof=1):.3f}" if len(done) > 1 else ""
+    comparable = np.isfinite(paper) and not any(map(deviations, done))
+    difference = number(values.mean() - paper, "+.2f") if comparable else ""
+    count = f"{len(done)} ({failed})" if failed else len(done)
+    return [count, number(values.mean()), spread, f"{rows.mean():.3f}", f"{sampling.mean():.4f}", theirs, difference]
+
+
+def fid_table(records: Sequence[Record], experiments: Sequence[str], missing: float) -> str:
+    """FID after the last training step, median over runs, and the paper's true one; a column per data set."""
+    rows = []
+    for method in FIGURE2:
+        row = [method]
+        for name in experiments:
+            found = _chosen(records, name, {"missing": missing, "method": method})
+            values = [r.metrics["fid"] for r in found if r.finished]
+            stats = reference.numbers(12, name, missing=missing).get(method, {})
+            paper = f"{stats['median']:.2g}" if stats else "–"
+            ours = f"{np.median(values):.2g}" if values else "failed" if found else "not run"
+            row.append(f"{ours} ({paper})")
+        rows.append(row)
+    return markdown(["method", *(f"{TITLES[name]} (paper)" for name in experiments)], rows)
+
+
+def statements_table(records: Sequence[Record], figure: str, experiments: Sequence[str], **where) -> str:
+    """What the paper says about a figure, whether the records agree (see `claims.examine`), and the difference in the
+    paper's own numbers; a column per data set. `where` chooses the runs, except for what a statement varies."""
+
+    def cell(claim: reference.Claim, name: str) -> str:
+        missing = where.get("missing")
+        if not claim.about(name, missing):
+            return "not claimed"
+        found = finding(examine(claim, _chosen(records, name, where, claim.varies)), claim.relation)
+        setting = {"missing": missing} if missing is not None else {}
+        paper = reference.difference(claim, int(figure.split()[0][3:]), name, **setting)
+        return found + (f"; paper {number(paper, '+.2f')}" if np.isfinite(paper) else "")
+
+    claims = reference.claims(figure)
+    rows = [[claim, *(cell(claim, name) for name in experiments)] for claim in claims]
+    return markdown(["the paper says", *(TITLES[name] for name in experiments)], rows)
+
+
+def refit_sentence(records: Sequence[Record]) -> str:
+    """What fitting the encoder to the test rows gained, over the runs."""
+    gains = np.array([r.metrics["bound_after_refit"] - r.metrics["bound_before_refit"] for r in records if r.finished])
+    if not gains.size:
+        return "No run has been evaluated."
+    up = int((gains > 0).sum())
+    return (
+        f"The refit raised the bound in {up} of {gains.size} runs, by a median of "
+        f"{number(float(np.median(gains)), '.2f')} nats; the smallest change was {number(float(gains.min()), '+.3f')}."
+    )

@@ -1,0 +1,150 @@
+"""Tables of the experiments on tables and images: counts from the models, numbers from made-up records."""
+
+import pytest
+from synthetic import SEEDS, image_run, image_runs, table_run, table_runs
+
+from lib import tables_data
+from lib.methods import FIGURE2
+from lib.plans import EXPERIMENTS
+from lib.reference import IMAGES, UCI
+
+
+def rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()][2:]
+
+
+def as_paper(record):
+    """The same run with the request of the paper's scale."""
+    plan = EXPERIMENTS[record.request["experiment"]]
+    how = plan.scales["paper"]
+    full = dict(scale="paper", train_rows=0, test_rows=0) | how.length
+    full |= {key: getattr(how, key) for key in ("importance_samples", "refit_steps", "refit_samples")}
+    if plan.images:
+        full |= dict(network="paper", batch_size=plan.settings.batch_size, val_rows=0)
+    record.request.update(full)
+    return record
+
+
+def spaced(cell: str) -> str:
+    return cell.replace("\u00a0", "")
+
+
+def test_networks_have_as_many_parameters_as_the_authors():
+    """Counts stated for the released configuration: decoder, Gaussian encoder, mixture of five, DeMissVAE's encoder."""
+    found = {
+        row[0]: [int(spaced(cell)) for cell in row[3:]] for row in rows(tables_data.network_table((*UCI, *IMAGES)))
+    }
+    assert found == {
+        "POWER": [270604, 274720, 308901, 274720],
+        "GAS": [271632, 275744, 309925, 273696],
+        "HEPMASS": [278314, 282400, 316581, 277024],
+        "MINIBOONE": [293718, 696640, 763717, 685632],
+        "MNIST": [1840288, 2820452, 2924537, 2820164],
+        "Omniglot": [6936896, 11219556, 11427321, 11218980],
+    }
+    larger = rows(tables_data.network_table(["mnist"], latent_dim=200))[0]
+    assert larger[2] == "200" and spaced(larger[3]) == "2454688" and spaced(larger[4]) == "2897552"
+
+
+def test_training_table_is_the_papers():
+    found = {row[0]: [spaced(cell) for cell in row[1:]] for row in rows(tables_data.training_table((*UCI, *IMAGES)))}
+    assert found["POWER"] == ["512", "200000 steps", "$10^{-3}$", "5 (0.5 for DeMissVAE)"]
+    assert found["MINIBOONE"] == ["1024", "22000 steps", "$10^{-3}$", "5 (1 for DeMissVAE)"]
+    assert found["Omniglot"] == ["150", "200 epochs", "$10^{-4}$", "5"]
+
+
+def test_deviations_name_all_that_is_less_than_the_papers():
+    assert list(map(spaced, tables_data.deviations(table_run("gas")))) == [
+        "2000 of 200000 steps", "1000 test rows", "$I=5000$ instead of 50000", "200 of 20000 refit steps",
+    ]  # fmt: skip
+    image = list(map(spaced, tables_data.deviations(image_run("mnist", data_source="embedded"))))
+    assert image[:4] == ["10 of 500 epochs", "made-up data", "smaller networks", "batches of 50"]
+    assert "2000 training rows" in image and "$I=200$ instead of 1000" in image
+    for run in (table_run("gas"), image_run("omniglot")):
+        assert tables_data.deviations(as_paper(run)) == []
+    partial = as_paper(table_run("miniboone", data_source="partial"))
+    assert list(map(spaced, tables_data.deviations(partial))) == ["4807 of 29556 training rows"]
+
+
+def test_run_table_says_what_was_run_and_what_was_not():
+    found = rows(tables_data.run_table(table_runs(("gas",), missing=(0.2, 0.8)), UCI))
+    assert found[0][:4] == ["GAS", "42", "3", "20 % missing, 80 % missing"]
+    assert spaced(found[0][4]).startswith("laptop: 2000 of 200000 steps; ")
+    assert [row[:2] for row in found[1:]] == [[name, "not run"] for name in ("POWER", "HEPMASS", "MINIBOONE")]
+    assert rows(tables_data.run_table([as_paper(image_run())], ["mnist"]))[0][3:] == ["$L=50$", "paper: in nothing"]
+
+
+def test_scores_are_means_of_the_chosen_runs_beside_the_papers():
+    runs = table_runs(("gas",), missing=(0.2, 0.8)) + [table_run("gas", "MIWAE", 9, None, status="failed")]
+    found = rows(tables_data.scores_table(runs, ("gas", "power"), 3, missing=0.8))
+    assert found[0] == ["**GAS**", "", "", "", "", "", "", "not comparable"]
+    assert found[3] == ["MissSVAE", "3", "0.210", "0.010", "0.200", "0.0040", "1.33", ""]
+    assert found[4][:2] == ["MIWAE", "3 (1 failed)"]
+    assert found[8:] == [["**POWER**", "", "not run", "", "", "", "", ""]]
+
+
+def test_the_difference_from_the_paper_is_given_at_its_scale_only():
+    runs = [as_paper(table_run("gas", "MVAE", seed, -0.9)) for seed in SEEDS]
+    table = rows(tables_data.scores_table(runs, ["gas"], 3, missing=0.8))
+    assert table[0][-1] == "" and table[1][-2:] == ["−0.98", "+0.08"]
+    assert table[2][:3] == ["MissVAE", "0", "not run"] and table[2][-2:] == ["−0.65", ""]
+    elsewhere = [as_paper(table_run("gas", "MVAE", missing=0.35))]  # the paper has no number there
+    assert rows(tables_data.scores_table(elsewhere, ["gas"], 3, missing=0.35))[1][-2:] == ["", ""]
+
+
+def test_scores_of_images_take_the_latent_dimension():
+    runs = image_runs(("mnist",), latent_dims=(50, 100))
+    small = rows(tables_data.scores_table(runs, ["mnist"], 4, latent_dim=50))[1]
+    large = rows(tables_data.scores_table(runs, ["mnist"], 13, latent_dim=100))[1]
+    assert small[2:] == ["−99.400", "0.100", "0.200", "0.0040", "−95.68", ""]  # the mean of the paper's five runs
+    assert large[2] == "−98.900" and large[6] == "−94.94"  # its median
+
+
+def test_fid_table_has_medians_and_the_papers_true_values():
+    found = rows(tables_data.fid_table(table_runs(("gas",)), ("gas", "power"), 0.8))
+    assert found[0] == ["MVAE", "0.11 (2.2)", "not run (5.9)"]
+    failed = tables_data.fid_table([table_run("gas", value=None, fid=None, status="failed")], ["gas"], 0.35)
+    assert rows(failed)[0] == ["MVAE", "not run (–)"]
+    failed = tables_data.fid_table([table_run("gas", value=None, fid=None, status="failed")], ["gas"], 0.8)
+    assert rows(failed)[0] == ["MVAE", "failed (2.2)"]
+
+
+def test_statements_are_held_against_the_chosen_fraction():
+    runs = table_runs(("gas", "miniboone"), missing=(0.2, 0.8))
+    at80 = {row[0]: row[1:] for row in rows(tables_data.statements_table(runs, "fig3", UCI, missing=0.8))}
+    assert at80["MissSVAE > MVAE"] == [
+        "**holds**: +0.20 [+0.20, +0.20], 3 pairs; paper +2.31", "not run; paper +0.80", "not run; paper +1.01",
+        "not claimed",
+    ]  # fmt: skip
+    assert at80["MIWAE > DeMissVAE"][3] == "**fails**: −0.30 [−0.30, −0.30], 3 pairs; paper +4.43"
+    assert at80["MissSVAE gains more over MVAE at 80 % missing than at 20 %"][0].startswith("**not decided**: ")
+    at20 = {row[0]: row[1:] for row in rows(tables_data.statements_table(runs, "fig3", UCI, missing=0.2))}
+    assert at20["MissIWAE > MIWAE"] == 4 * ["not claimed"]  # claimed for much missing data
+    assert "gains more" in list(at20)[2] and at20[list(at20)[2]] == at80[list(at80)[2]]
+
+
+def test_statements_about_latent_dimensions_compare_runs_that_differ_in_them():
+    runs = image_runs(("mnist",), latent_dims=(25, 50, 200))
+    found = dict(rows(tables_data.statements_table(runs, "fig13", ["mnist"], latent_dim=50)))
+    assert len(found) == len(FIGURE2)
+    assert found["DeMissVAE with 200 latents above that with 25"].startswith("**holds**: +1.75 [+1.75, +1.75], 3 pairs")
+    text = found["MVAE with 200 latents comparable to that with 25 (within 2)"]
+    assert text == "**holds**: +1.75 [+1.75, +1.75], 3 pairs; paper +0.73"
+
+
+@pytest.mark.parametrize("figure", ["fig4 mnist", "fig4 omniglot"])
+def test_statements_about_images(figure):
+    name = figure.split()[1]
+    found = dict(rows(tables_data.statements_table(image_runs((name,)), figure, [name], latent_dim=50)))
+    assert found["DeMissVAE > MVAE"].startswith("**holds**: +6.00")
+    other = dict(rows(tables_data.statements_table(image_runs((name,)), figure, [name], latent_dim=25)))
+    assert other["DeMissVAE > MVAE"].startswith("not run; paper +1.")
+
+
+def test_refit_sentence_counts_what_rose():
+    runs = [table_run("gas", seed=seed) for seed in range(3)] + [table_run("gas", value=None, status="failed")]
+    runs[1].metrics.update(bound_before_refit=-3.0, bound_after_refit=-3.01)
+    assert tables_data.refit_sentence(runs) == (
+        "The refit raised the bound in 2 of 3 runs, by a median of 0.50 nats; the smallest change was −0.010."
+    )
+    assert tables_data.refit_sentence([]) == "No run has been evaluated."
