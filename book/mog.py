@@ -222,7 +222,7 @@ for name in ("train_bound", "validation_bound"):
 
 # %% tags=["remove-output", "hide-input"]
 content = datasets.load("mog", "embedded")
-train, _, test = missingness.mask_splits(content.train, content.val, content.test, fraction=0.5, seed=seed)
+train, _, test = missingness.mask_splits(content.train, content.val, content.test, missing=0.5, seed=seed)
 seen = test.m.sum(1)
 few = torch.tensor([int((seen == count).nonzero()[0]) for count in (1, 2, 3, 4)])  # the first row of each count
 axis = torch.linspace(-3, 3, 91)

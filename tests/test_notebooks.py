@@ -252,10 +252,11 @@ def test_the_refresh_does_not_see_a_readers_data_and_results(project, monkeypatc
     assert os.environ["MISSVAE_DATA"] == "/somewhere"
 
 
-def run_papermill(notebook, tmp_path, *words):
+def run_papermill(notebook, tmp_path, *words, **env):
     """papermill as a user types it, from a folder outside the project."""
     command = [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "OUT.ipynb"), *words]
-    return subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    env = os.environ | env
+    return subprocess.run(command, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 
 def test_papermill_takes_good_parameters_from_any_folder(executed, tmp_path):
@@ -285,3 +286,68 @@ def test_help_of_a_notebook_lists_its_parameters(executed, tmp_path):
     shown = papermill.inspect_notebook(str(executed / "book" / "tiny.ipynb"))
     assert (shown["budget"]["inferred_type_name"], shown["budget"]["default"]) == ("int", "5")
     assert shown["budget"]["help"] == "samples: 5, 15 or 25"
+
+
+# --- The book's own notebooks, as a newcomer runs them ---
+
+BOOK = notebooks.ROOT / "book"
+OFFLINE = {"MISSVAE_DATA": "/nowhere", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+
+
+def test_papermill_without_an_output_prints_the_notebook_and_leaves_the_book_alone(tmp_path):
+    before = (BOOK / "uci.ipynb").read_bytes()
+    command = [sys.executable, "-m", "papermill", "book/uci.ipynb", "-p", "missing", "0.8"]
+    env = os.environ | OFFLINE | {"MISSVAE_RESULTS": str(tmp_path)}
+    options = dict(cwd=notebooks.ROOT, env=env, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(done.stdout)["cells"]
+    injected = next(c for c in cells if "injected-parameters" in c["metadata"]["tags"])
+    assert "missing = 0.8" in "".join(injected["source"])
+    assert "Test log-likelihood in nats per row, 80 % missing" in done.stdout
+    assert (BOOK / "uci.ipynb").read_bytes() == before and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("notebook", "words", "sentences"),
+    [
+        (
+            "uci",
+            ["-p", "missing", "80%", "-p", "dataset", "gass", "-p", "mising", "0.8"],
+            [
+                "missing = '80%' (str) is not allowed: it must be a number from 0 to less than 1, such as 0.8.",
+                "dataset = 'gass' (str) is not allowed: it must be one of 'all', 'gas', 'power',",
+                "Did you mean 'gas'?",
+                "mising is not a parameter of this notebook. Did you mean missing?",
+            ],
+        ),
+        ("uci", ["-p", "missing", "1.0"], ["missing = 1.0 (float) is not allowed"]),
+        ("images", ["-p", "latent_dim", "30"], ["latent_dim = 30 (int) is not allowed: it must be one of 25, 50, "]),
+    ],
+    ids=["words", "one", "latents"],
+)
+def test_bad_parameters_of_the_experiments_stop_in_the_first_cell(notebook, words, sentences, tmp_path):
+    done = run_papermill(BOOK / f"{notebook}.ipynb", tmp_path, *words)
+    assert done.returncode == 1
+    cells = nbformat.read(tmp_path / "OUT.ipynb", as_version=4).cells
+    (error,) = [o for c in cells for o in c.get("outputs", []) if o.output_type == "error"]
+    assert error.ename == "ParameterError" and all(sentence in error.evalue for sentence in sentences)
+    assert sum(c.get("execution_count") is not None for c in cells) == 3  # parameters, what was injected, the check
+
+
+def test_recorded_images_need_neither_data_nor_network(tmp_path):
+    words = ["-p", "latent_dim", "100", "-p", "dataset", "mnist"]
+    done = run_papermill(BOOK / "images.ipynb", tmp_path, *words, **OFFLINE, MISSVAE_RESULTS=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "100 latent dimensions" in (tmp_path / "OUT.ipynb").read_text()
+
+
+def test_a_notebook_trains_what_is_asked_for(tmp_path):
+    """At scale smoke on made-up rows, at a fraction that the paper does not have."""
+    words = ["-p", "scale", "smoke", "-p", "dataset", "power", "-p", "missing", "0.35", "-p", "method", "MVAE"]
+    results = tmp_path / "results"
+    done = run_papermill(BOOK / "uci.ipynb", tmp_path, *words, **OFFLINE, MISSVAE_RESULTS=str(results))
+    assert done.returncode == 0, done.stderr
+    (record,) = results.glob("power/smoke/MVAE-5-*.json")
+    assert json.loads(record.read_text())["request"]["missing"] == 0.35
+    assert "35 % missing" in (tmp_path / "OUT.ipynb").read_text()
