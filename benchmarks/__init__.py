@@ -6,5 +6,7 @@
     python -m benchmarks.tried        what might make a step faster, and whether it does
     python -m benchmarks.profile      which operators a step spends its time in
 
-`--record` keeps the numbers for the book: `results/benchmarks/<name>.json`, with the machine they belong to.
+`--setting miniboone` (or any other experiment) measures its networks instead of those of mog. `--record` keeps the
+numbers for the book: `results/benchmarks/<name>.json`, of other settings `<name>-<setting>.json`, with the machine they
+belong to.
 """

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from lib import cost, datasets, experiments, methods, missingness, provenance, samplers
-from lib.groups import Group
+from lib import cost, datasets, experiments, memory, methods, missingness, provenance
+from lib.groups import Group, obstacle
 from lib.methods import Method
 from lib.missingness import Split
 from lib.runs import Run
@@ -25,27 +26,39 @@ Block = Callable[[int], None]  # does its work so many times
 
 def build(
     setting: str, method: Method, budget: int, *,
-    seed: int = SEED, features: int | None = None, device: str = "cpu", **overrides,
+    seed: int = SEED, features: int | None = None, device: str = "cpu", network: str | None = None, **overrides,
 ) -> Run:  # fmt: skip
-    """A run at its start: the experiment's networks on embedded data; `overrides` of its training settings.
+    """A run at its start: the experiment's networks on embedded data, at its highest missingness; `overrides` of its
+    training settings.
 
     With `features` the data are noise with so many: the time of a step hardly depends on what the numbers are.
+    network: of those of the experiment; on a processor the smallest of images unless given.
     """
+    memory.keep_freed()  # as the command line does
     plan = experiments.EXPERIMENTS[setting]
     if features is None:
         content = datasets.load(plan.dataset, "embedded")
-        rows = (content.train, content.val, content.test)
+        rows = datasets.binarise(content, seed) if plan.images else (content.train, content.val, content.test)
     else:
         noise = torch.randn(ROWS, features, generator=torch.Generator().manual_seed(seed))
         rows = (noise, noise[:64], noise[:64])
-    missing = 0.0 if method.complete else plan.missing
-    train, val, _ = missingness.mask_splits(*rows, fraction=missing, seed=seed)
-    settings = replace(plan.settings, budget=budget, **overrides)
+    settings = replace(plan.settings_of(method, budget, plan.scales["paper"].length), **overrides)
+    copies = math.ceil(settings.batch_size / len(rows[0]))  # a batch must be full
+    rows = (rows[0].repeat(copies, 1), *rows[1:])
+    missing = 0.0 if method.complete else plan.missing[-1]
+    train, val, _ = missingness.mask_splits(*rows, missing=missing, seed=seed)
+    network = network or default_network(setting, device)
 
     def make_model():
-        return plan.make_model(method, budget, rows[0].shape[1])
+        return plan.make_model(method, budget, rows[0].shape[1], network=network)
 
-    return Run(method, make_model, Split(*train, *val), seed, settings, samplers.lair(), device)
+    return Run(method, make_model, Split(*train, *val), seed, settings, plan.sampler, device)
+
+
+def default_network(setting: str, device: str) -> str:
+    """That of the paper, but on a processor the one with a quarter of the weights where there is one."""
+    small = "quarter" in experiments.EXPERIMENTS[setting].networks
+    return "quarter" if small and torch.device(device).type == "cpu" else "paper"
 
 
 def training_steps(runs: Sequence[Run], *, sampler: bool | None = None) -> Block:
@@ -54,7 +67,10 @@ def training_steps(runs: Sequence[Run], *, sampler: bool | None = None) -> Block
     `sampler`: whether the conditional sampler works in that epoch; unless given, it does if the method has one.
     """
     cuda = runs[0].device.type == "cuda"
-    step = Group(runs).train_step if cuda or len(runs) > 1 else runs[0].train_step  # as `lib.training` has it
+    together = (cuda or len(runs) > 1) and not obstacle(runs[0])  # as `lib.training` has it
+    if len(runs) > 1 and not together:
+        raise ValueError(f"these runs cannot be trained as one: {obstacle(runs[0])}.")
+    step = Group(runs).train_step if together else runs[0].train_step
     sampler = runs[0].method.imputes if sampler is None else sampler  # it begins in the second epoch
     first = [run.steps_per_epoch if sampler else 0 for run in runs]
     full = max(1, min(len(run.x) // run.settings.batch_size for run in runs))  # batches, without the incomplete last
@@ -66,7 +82,7 @@ def training_steps(runs: Sequence[Run], *, sampler: bool | None = None) -> Block
                     run.step = begin
             step()
 
-    if cuda:
+    if cuda and together:
         block(5)  # the step becomes a graph in the first ones
     return block
 
@@ -123,7 +139,7 @@ def parser(module: str, description: str, *, rounds: int, steps: int | None = No
     number(made, "--threads", 1, "of PyTorch")
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
     add("--json", action="store_true", help="one JSON object per line on standard output instead of a table")
-    add("--record", action="store_true", help=f"keep the numbers: {cost.FOLDER}/{module}.json in the results")
+    add("--record", action="store_true", help=f"keep the numbers: {cost.FOLDER}/{module}.json (of mog) in the results")
     return made
 
 
@@ -142,6 +158,18 @@ def method_option(to: argparse.ArgumentParser, default: Sequence[str]) -> None:
     )  # fmt: skip
 
 
+def network_option(to: argparse.ArgumentParser) -> None:
+    names = dict.fromkeys(name for plan in experiments.EXPERIMENTS.values() for name in plan.networks)
+    to.add_argument("--network", choices=names, help="of images (default: paper, on a processor quarter)")
+    to.add_argument("--batch", type=_positive, metavar="N", help="rows per batch instead of the experiment's")
+
+
+def model_options(given: argparse.Namespace) -> dict:
+    """For `build`: what `network_option` and `--device` say."""
+    options = {"device": given.device, "network": given.network, "batch_size": given.batch}
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def parse(made: argparse.ArgumentParser, words: list[str] | None) -> argparse.Namespace:
     given = made.parse_args(words)
     if torch.device(given.device).type == "cuda" and not torch.cuda.is_available():
@@ -156,7 +184,8 @@ def report(name: str, given: argparse.Namespace, rows: list[dict], **facts) -> i
         cuda = torch.device(given.device).type == "cuda"
         device = torch.cuda.get_device_name(given.device) if cuda else "cpu"
         where = provenance.provenance(device=device, threads=given.threads, rounds=given.rounds, **facts)
-        print(f"recorded: {cost.write(name + '-cuda' * cuda, rows, where)}", file=sys.stderr)
+        name += f"-{given.setting}" * (given.setting != "mog") + "-cuda" * cuda
+        print(f"recorded: {cost.write(name, rows, where)}", file=sys.stderr)
     return 0
 
 

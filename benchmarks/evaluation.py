@@ -46,7 +46,7 @@ def grid_work(setting: str, method: Method, *, rows: int = ROWS, points: int = P
         for _ in range(steps):
             evaluation.grid_log_likelihood(run.model, x, m, points=points)
 
-    return call, decode + [(pairs[0], pairs[1].T)], points**2 / DECODED
+    return call, decode + [floors.product(pairs[0], pairs[1].T)], points**2 / DECODED
 
 
 def iwelbo_work(setting: str, method: Method, *, rows: int = 1, samples: int = SAMPLES, device: str = "cpu"):

@@ -18,9 +18,10 @@ from lib.provenance import ROOT
 STEPS = 20
 
 
-def peak_memory(setting: str, method: str, budget: int, runs: int = 1, device: str = "cpu") -> float:
-    """Megabytes (10^6 bytes) for all `runs` trained as one, their data included."""
-    command = [sys.executable, "-m", "benchmarks.memory", setting, method, str(budget), str(runs), device]
+def peak_memory(setting: str, method: str, budget: int, runs: int = 1, **options) -> float:
+    """Megabytes (10^6 bytes) for all `runs` trained as one, their data included. options: of `common.build`."""
+    words = (setting, method, str(budget), str(runs), json.dumps(options))
+    command = [sys.executable, "-m", "benchmarks.memory", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:])} failed:\n{done.stderr}")
@@ -35,13 +36,16 @@ def _resident(field: str) -> int:
 def main(words: list[str]) -> int:
     from .common import SEED, build, training_steps
 
-    setting, name, budget, runs, device = words
+    setting, name, budget, runs, options = words
+    options = json.loads(options)
     torch.set_num_threads(1)
-    method, cuda = methods.get(name), torch.device(device).type == "cuda"
-    small = build(setting, method, 1, batch_size=2)  # alive until the end, so that its memory is not used again
+    method, device = methods.get(name), options.get("device", "cpu")
+    cuda = torch.device(device).type == "cuda"
+    small = build(setting, method, 1, **options | {"device": "cpu", "batch_size": 2})  # alive until the end, so that
+    # its memory is not used again
     training_steps([small])(2)
     before = 0 if cuda else _resident("VmRSS")
-    trained = [build(setting, method, int(budget), seed=SEED + i, device=device) for i in range(int(runs))]
+    trained = [build(setting, method, int(budget), seed=SEED + i, **options) for i in range(int(runs))]
     training_steps(trained)(STEPS)
     most = torch.cuda.max_memory_allocated(device) if cuda else _resident("VmHWM")
     print(json.dumps(round((most - before) / 1e6, 1)))

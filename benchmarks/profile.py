@@ -17,14 +17,15 @@ def main(words: list[str] | None = None) -> int:
     common.method_option(made, ("MVAE",))
     common.number(made, "--budget", 5, "decoder evaluations per row")
     common.number(made, "--runs", 1, "trained as one")
+    common.network_option(made)
     common.number(made, "--lines", 25, "of the table")
     given = common.parse(made, words)
     cuda = torch.device(given.device).type == "cuda"
     for method in given.method:
-        options = {"device": given.device}
+        options = common.model_options(given)
         runs = [build(given.setting, method, given.budget, seed=common.SEED + i, **options) for i in range(given.runs)]
         block = training_steps(runs)
-        block(10)
+        block(3)  # warms up
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
         with profile(activities=activities) as found:
             block(given.steps)

@@ -1,18 +1,19 @@
 """How long one training step takes, beside the least it could take on the same machine.
 
-`python -m benchmarks.steps --budget 5 15 25`
+`python -m benchmarks.steps --budget 5 15 25`, `python -m benchmarks.steps --setting miniboone`
 
 The step is the real one, `train_step` of a run or of a group of runs: rows gathered, bound, gradients, clipping,
 optimiser; for DeMissVAE with its sampler, as in every epoch but the first. The floor is what no implementation in
-these shapes can save: the bare matrix products of the step (of all linear layers, forward and backward, the
+these shapes can save: the bare matrix products and convolutions of the step (of all layers, forward and backward, the
 sampler's included) and one fused AMSGrad step on as many parameters. Steps and floors alternate round by round, so
 that a machine that slows down slows both. A ratio is taken within each round, then its median over rounds.
 """
 
 import sys
 
-from lib import methods
+from lib import experiments, methods
 from lib.methods import Method
+from lib.runs import Run
 
 from . import common, floors
 from .common import alternate, build, median, quartiles, training_steps
@@ -21,16 +22,22 @@ from .memory import peak_memory
 
 def measure(
     setting: str, method: Method, budget: int, *,
-    runs: int = 1, rounds: int = 15, steps: int = 3, device: str = "cpu", memory: bool = False,
+    runs: int = 1, rounds: int = 15, steps: int = 3, memory: bool = False, **options,
 ) -> dict:  # fmt: skip
-    """Time per step of one method and its floor, as a flat JSON object; of all `runs` that are trained as one.
+    """Time per step of one method and its floor, as a flat JSON object; of all `runs` that are trained as one. options:
+    of `common.build`.
 
     ms_per_step, floor_ms (products and optimiser in turn), ratio of the two; fraction_of_products: time of the bare
     products over time of the step, which is the fraction of the speed that these shapes can reach; quartiles of all.
-    For DeMissVAE also its two-objective step alone (step_without_sampler_ms and ratio_without_sampler), a
-    complete-data VAE step with as many rows (complete_ms), and the ratio of these two.
+    For DeMissVAE also its two-objective step alone (step_without_sampler_ms and ratio_without_sampler), what its
+    sampler adds to that (sampler_ms) and to the floor (sampler_floor_ms) with the ratio of these (ratio_of_sampler), a
+    complete-data VAE step with as many rows (complete_ms), and the ratio of the two-objective step to it.
     """
-    trained = [build(setting, method, budget, seed=common.SEED + i, device=device) for i in range(runs)]
+
+    def make(method: Method, budget: int, **more) -> list[Run]:
+        return [build(setting, method, budget, seed=common.SEED + i, **options | more) for i in range(runs)]
+
+    trained = make(method, budget)
     products = floors.step_products(trained[0], sampler=method.imputes, runs=runs)
     blocks = {
         "step": training_steps(trained),
@@ -39,9 +46,8 @@ def measure(
     }
     two_objectives = method.theta != method.phi
     if two_objectives:
-        bare = [build(setting, method, budget, seed=common.SEED + i, device=device) for i in range(runs)]
-        rows = {"batch_size": budget * bare[0].settings.batch_size, "device": device}
-        complete = [build(setting, methods.get("VAE"), 1, seed=common.SEED + i, **rows) for i in range(runs)]
+        bare = make(method, budget)
+        complete = make(methods.get("VAE"), 1, batch_size=budget * bare[0].settings.batch_size)
         blocks |= {
             "bare step": training_steps(bare, sampler=False),
             "bare floor": floors.in_turn(
@@ -50,10 +56,11 @@ def measure(
             ),
             "complete": training_steps(complete),
         }
-    t = alternate(blocks, rounds, steps, device)
+    t = alternate(blocks, rounds, steps, options.get("device", "cpu"))
     floor, gflop = t["floor"], floors.flop(products) / 1e9
     row = {
         "setting": setting, "method": method.name, "budget": budget, "runs": runs,
+        "batch": trained[0].settings.batch_size, "parameters": trained[0].weights.numel(),
         "ms_per_step": median(t["step"]), "ms_quartiles": quartiles(t["step"]),
         "steps_per_second_per_run": median(1e3 / t["step"]),
         "floor_ms": median(floor), "products_ms": median(t["products"]), "optimiser_ms": median(floor - t["products"]),
@@ -64,14 +71,17 @@ def measure(
     }  # fmt: skip
     if two_objectives:
         ratio = t["bare step"] / t["complete"]
+        sampler, least = t["step"] - t["bare step"], floor - t["bare floor"]
         row |= {
+            "sampler_ms": median(sampler), "sampler_floor_ms": median(least),
+            "ratio_of_sampler": median(sampler / least), "ratio_of_sampler_quartiles": quartiles(sampler / least),
             "step_without_sampler_ms": median(t["bare step"]),
             "ratio_without_sampler": median(t["bare step"] / t["bare floor"]),
             "complete_ms": median(t["complete"]),
             "ratio_to_complete": median(ratio), "ratio_to_complete_quartiles": quartiles(ratio),
         }  # fmt: skip
     if memory:
-        row["peak_memory_mb"] = peak_memory(setting, method.name, budget, runs, device)
+        row["peak_memory_mb"] = peak_memory(setting, method.name, budget, runs, **options)
     return row
 
 
@@ -91,7 +101,8 @@ def _line(row: dict) -> str:
         line += "  {peak_memory_mb:6.0f} MB"
     if "complete_ms" in row:
         line += (
-            "\n  without its sampler {step_without_sampler_ms:.2f} ms ({ratio_without_sampler:.2f} times its floor);"
+            "\n  the sampler {sampler_ms:.2f} ms ({ratio_of_sampler:.2f} times its floor);"
+            " without it {step_without_sampler_ms:.2f} ms ({ratio_without_sampler:.2f} times its floor);"
             " a complete-data step on as many rows {complete_ms:.2f} ms: ratio {ratio_to_complete:.2f}"
         )
     return line.format(**row)
@@ -102,8 +113,11 @@ def main(words: list[str] | None = None) -> int:
     common.number(made, "--budget", [5], "one or more, such as 5 15 25")
     common.number(made, "--runs", 1, "trained as one")
     common.method_option(made, methods.FIGURE2)
+    common.network_option(made)
     made.add_argument("--memory", action="store_true", help="also the peak memory, each in a process of its own")
     given = common.parse(made, words)
+    if given.runs > 1 and experiments.EXPERIMENTS[given.setting].images:
+        made.error("--runs: networks of images keep statistics of the batch, so that each run is trained alone")
     rows, peak = [], floors.square_peak(given.device)
     if not given.json:
         print(f"a large square product: {peak:.0f} GFLOP/s\n{HEADING}")
@@ -111,7 +125,7 @@ def main(words: list[str] | None = None) -> int:
         for method in given.method:
             row = measure(
                 given.setting, method, budget, runs=given.runs, rounds=given.rounds, steps=given.steps,
-                device=given.device, memory=given.memory,
+                memory=given.memory, **common.model_options(given),
             )  # fmt: skip
             rows.append(row | {"fraction_of_square_peak": round(row["gflops"] / peak, 4)})
             common.show(given, rows[-1], _line(row))

@@ -3,7 +3,7 @@
 Floors from the ground up; no module imports from a floor above its own, and nothing imports in a circle:
 
 1. `distributions`, `networks`, `missingness`, `records`; and the small `names`, `shapes`, `streams`, `mixture`,
-   `provenance`, `checkpoints`, `locks`, `fetch`, `parameters`
+   `provenance`, `checkpoints`, `locks`, `fetch`, `memory`, `parameters`
 2. `models`, `datasets`, `preprocess` (of raw UCI files), `reference`
 3. `objectives`, `samplers`, `figures` and its parts, `claims`, `book`
 4. `methods`, `tables` and its part, `cost`

@@ -14,7 +14,7 @@ from collections import Counter
 
 import torch
 
-from . import datasets, experiments, jobs, methods, preprocess, records
+from . import datasets, experiments, jobs, memory, methods, preprocess, records
 
 DONE, FAILED, STOPPED = 0, 1, 75  # 75: "try again later", as sysexits.h has it
 
@@ -226,6 +226,7 @@ def _print_table(rows: list[dict]) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, ctrl_c)
+    memory.keep_freed()
     status = main()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(status)

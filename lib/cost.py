@@ -115,6 +115,34 @@ def two_objectives_table(measured: Measured | None) -> str:
     )
 
 
+def sampler_table(measured: Measured | None) -> str:
+    """What DeMissVAE's sampler adds to a step, and what its products would, per setting and budget."""
+    rows = [
+        [
+            row["setting"],
+            row["budget"],
+            f"{row['sampler_ms']:.4g}",
+            f"{row['sampler_floor_ms']:.4g}",
+            _span(row["ratio_of_sampler"], row["ratio_of_sampler_quartiles"]),
+        ]
+        for row in _rows(measured)
+        if "ratio_of_sampler" in row
+    ]
+    return _table(["data", "budget", "sampler, ms", "its floor, ms", "times its floor"], rows)
+
+
+def settings_table(measured: Sequence[Measured | None]) -> str:
+    """Milliseconds per step and, in brackets, times the floor: a line per experiment and budget, a column per
+    method."""
+    lines: dict[tuple, dict[str, str]] = {}
+    for row in (row for each in measured for row in _rows(each) if row["runs"] == 1):
+        line = lines.setdefault((row["setting"], row["batch"], row["budget"]), {})
+        line[row["method"]] = f"{row['ms_per_step']:#.3g}".rstrip(".") + f" ({row['ratio']:.2f})"
+    methods = list(dict.fromkeys(method for line in lines.values() for method in line)) or ["ms per step"]
+    rows = [[*key, *(line.get(method, "") for method in methods)] for key, line in lines.items()]
+    return _table(["data", "rows", "budget", *methods], rows)
+
+
 def evaluation_table(measured: Measured | None) -> str:
     """Seconds of an evaluation, and how near it comes to its matrix products."""
     rows = [

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 import torch
 from tqdm import tqdm
 
-from . import checkpoints, datasets, experiments, locks, provenance, records
+from . import checkpoints, datasets, experiments, locks, memory, provenance, records
 
 EXPECTED = (  # errors that explain themselves
     ValueError, datasets.DataError, records.RecordError, checkpoints.CheckpointError, locks.LockError,
@@ -287,4 +287,5 @@ def _work(threads: int) -> None:
 
 
 if __name__ == "__main__":
+    memory.keep_freed()
     _work(int(sys.argv[1]))

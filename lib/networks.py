@@ -56,7 +56,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, h: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        return h.mul_(torch.rand_like(h).ge_(self.p).div_(1 - self.p)) if self.training else h
+        return h.mul_((torch.rand_like(h) >= self.p) / (1 - self.p)) if self.training else h
 
 
 class ConvEncoder(nn.Module):

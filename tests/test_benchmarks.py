@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import common, evaluation, floors, growth, memory, profile, steps
 from lib import cost, methods, objectives, records
-from lib.networks import ResidualMLP
+from lib.networks import ConvEncoder, ResidualMLP
 from lib.records import RecordError
 
 SHORT = ["--rounds", "2", "--steps", "1"]
@@ -62,7 +62,7 @@ def test_operations_of_a_step_by_hand():
 
 @pytest.mark.parametrize(
     ("name", "sampler"),
-    [("MVAE", False), ("MissSIWAE", False), ("VAE", False), ("DeMissVAE", False), ("DeMissVAE", True)],
+    [*((name, False) for name in ("MVAE", "MissVAE", "MissSIWAE", "VAE", "DeMissVAE")), ("DeMissVAE", True)],
 )
 def test_floor_has_exactly_the_matrix_products_of_the_step(name, sampler):
     run = build(name)
@@ -71,10 +71,32 @@ def test_floor_has_exactly_the_matrix_products_of_the_step(name, sampler):
     assert step == flop_of(floors.multiply(products)) == floors.flop(products) > 0
 
 
-def test_floor_of_an_ancestral_mixture_lacks_only_its_tiny_jacobians():
-    run = build("MissVAE")
-    step, floor = flop_of(common.training_steps([run])), floors.flop(floors.step_products(run, sampler=False))
-    assert 0 <= step - floor < 1e-3 * step
+@pytest.mark.parametrize(("name", "sampler"), [("MVAE", False), ("MissSVAE", False), ("DeMissVAE", True)])
+def test_floor_has_exactly_the_convolutions_of_the_step(name, sampler):
+    run = common.build("mnist", methods.get(name), 2, batch_size=2)
+    before = [values.clone() for values in run.model.buffers()]
+    products = floors.step_products(run, sampler=sampler)
+    step = common.training_steps([run], sampler=sampler)
+    if not sampler:  # which is tried out, in training mode
+        assert all(map(torch.equal, before, run.model.buffers())) and run.model.encoder.training
+    assert flop_of(step) == flop_of(floors.multiply(products)) == floors.flop(products) > 0
+
+
+def test_operations_of_convolutions_by_hand():
+    """Of 3 x 3 pixels from 2 to 4 channels at 28 x 28 and 14 x 14 places; the others of 1 x 1."""
+    network = ConvEncoder(2, 5, (4, 4, 4, 4), blocks=1)
+    stem, first = 9 * 2 * 4 * 784, 2 * 9 * 16 * 784
+    later = sum((2 * 9 + 1) * 16 * side**2 for side in (14, 7, 4))
+    assert floors.flop(floors.forward_products(network, 3)) == 2 * 3 * (stem + first + later + 4 * 5)
+
+
+def test_operations_of_the_sampler_by_hand():
+    """LAIR: ten times the encoder on K B rows and the decoder on (K + R) B; the decoder on K B for the last draw."""
+    run = common.build("gas", methods.get("DeMissVAE"), 5, batch_size=16)
+    encoder, decoder = ((i * 256 + 4 * 256 * 256 + 256 * o) for i, o in ((8, 32), (16, 16)))
+    products = floors.sampler_products(run)
+    assert floors.flop(products) == 2 * 16 * (10 * (5 * encoder + 6 * decoder) + 5 * decoder)
+    assert len(set(map(id, products))) < len(products) / 4  # iterations share their memory
 
 
 def test_floor_of_runs_as_one_is_that_of_each():
@@ -97,9 +119,9 @@ def test_floor_optimiser_updates_as_many_parameters(monkeypatch):
 
 
 def test_layers_without_a_known_floor_are_refused():
-    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="layers of type Conv2d"):
-        floors.linear_layers(network)
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Bilinear(2, 2, 2))
+    with pytest.raises(TypeError, match="layers of type Bilinear"):
+        floors.layers(network)
 
 
 # ---- steps -------------------------------------------------------------------------------------------------
@@ -148,6 +170,9 @@ def test_json_is_one_object_per_method_and_budget(capsys, results):
     kept = cost.read("steps")
     assert kept.rows == rows and kept.provenance["threads"] == 1 and kept.provenance["square_peak_gflops"] == 100
     assert rows[0]["fraction_of_square_peak"] == pytest.approx(rows[0]["gflops"] / 100, rel=1e-2)
+    demiss = rows[1]
+    assert {"sampler_ms", "sampler_floor_ms", "ratio_of_sampler_quartiles"} <= set(demiss)
+    assert len(cost.sampler_table(kept).splitlines()) == 2 + 2
     table = cost.steps_table(kept).splitlines()
     assert len(table) == 2 + 4 and "DeMissVAE" in table[3]
     assert len(cost.two_objectives_table(kept).splitlines()) == 2 + 2
@@ -157,6 +182,29 @@ def test_table_has_a_line_per_method(capsys, results):
     assert steps.main(["--budget", "1", "--method", "MVAE", "--runs", "2", *SHORT]) == 0
     peak, heading, line = capsys.readouterr().out.splitlines()
     assert "GFLOP/s" in peak and "ms/step" in heading and line.split()[:3] == ["MVAE", "1", "2"]
+
+
+def test_each_setting_has_a_record_of_its_own(capsys, results):
+    for setting, batch in (("gas", "64"), ("mnist", "2")):
+        words = ["--setting", setting, "--budget", "1", "--method", "MVAE", "--batch", batch, "--json", "--record"]
+        assert steps.main([*words, *SHORT]) == 0
+    rows = json_lines(capsys)
+    assert [row["batch"] for row in rows] == [64, 2]
+    assert rows[1]["parameters"] == 1_275_844  # on a processor the smallest network of images
+    kept = [cost.read(f"steps-{setting}") for setting in ("gas", "mnist")]
+    assert [each.rows for each in kept] == [rows[:1], rows[1:]] and cost.read("steps") != kept[0]
+    table = cost.settings_table(kept).splitlines()
+    assert table[0] == "| data | rows | budget | MVAE |" and [line.split()[1] for line in table[2:]] == ["gas", "mnist"]
+    assert f"({rows[1]['ratio']:.2f})" in table[3]
+
+
+@pytest.mark.parametrize(("device", "network"), [("cpu", "quarter"), ("cuda", "paper")])
+def test_networks_of_images_are_small_on_a_processor(device, network):
+    assert common.default_network("mnist", device) == network and common.default_network("gas", device) == "paper"
+
+
+def test_a_batch_is_full_even_where_it_has_more_rows_than_the_data():
+    assert len(common.build("miniboone", methods.get("VAE"), 1, batch_size=5120).x) >= 5120
 
 
 def test_peak_memory_is_that_of_a_fresh_process():
@@ -170,6 +218,8 @@ def test_peak_memory_is_that_of_a_fresh_process():
         (["--method", "MVEA"], "Did you mean MVAE?"),
         (["--budget", "0"], "at least 1"),
         (["--setting", "m"], "mog"),
+        (["--setting", "mnist", "--runs", "2"], "each run is trained alone"),
+        (["--batch", "0"], "at least 1"),
         pytest.param(
             ["--device", "cuda"], "no CUDA", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
         ),
@@ -336,7 +386,7 @@ def test_damaged_measurements_are_named(content, results):
 def test_nothing_measured_is_said():
     assert cost.read("no-such-measurement") is None and cost.caption(None) == "Not measured."
     tables = (cost.steps_table, cost.two_objectives_table, cost.growth_table, cost.evaluation_table, cost.tried_table)
-    for table in tables:
+    for table in (*tables, cost.sampler_table, lambda measured: cost.settings_table([measured])):
         heading, _, line = table(None).splitlines()
         assert "*not measured*" in line and line.count("|") == heading.count("|")
     texts = [text.get_text() for text in cost.growth_figure(None).findobj(lambda a: hasattr(a, "get_text"))]

@@ -170,5 +170,5 @@ def test_a_frozen_decoder_stays_as_it_is_while_its_encoder_is_trained():
     assert not torch.equal(model.encode(x, m).loc, model.encode(x, m).loc)
     model.eval()
     assert not any(module.training for module in model.modules())
-    model.decoder.requires_grad_(True)
+    model.decoder.output.requires_grad_(True)  # no longer frozen as a whole
     assert model.train() is model and all(module.training for module in model.modules())

@@ -121,6 +121,15 @@ def test_dropout_acts_between_the_two_maps_of_a_block():
     assert not any(isinstance(module, Dropout) for module in ResidualMLP(4, 3).modules())
 
 
+def test_runs_as_one_drop_units_of_their_own():
+    """A warning, of an operation that is looped over the runs, would be an error here."""
+    out = torch.vmap(Dropout(0.25), randomness="different")(torch.ones(2, 400, 8))
+    assert out.unique().tolist() == pytest.approx([0, 4 / 3])
+    kept = (out != 0).double()
+    assert ((kept.mean((1, 2)) - 0.75).abs() < 4.5 * math.sqrt(0.1875 / 3200)).all()
+    assert abs((kept[0] == kept[1]).double().mean() - 0.625) < 0.05  # independent
+
+
 # The convolutional networks
 
 WIDTHS = (3, 4, 5, 5)  # the last stage keeps its channels
