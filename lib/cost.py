@@ -65,8 +65,8 @@ def read(name: str) -> Measured | None:
 # ---- what a page shows -------------------------------------------------------------------------------------
 
 
-def caption(measured: Measured | None) -> str:
-    """Where the numbers come from: they are one machine's."""
+def caption(measured: Measured | None, brackets: str = ", quartiles in brackets") -> str:
+    """Where the numbers come from: they are one machine's. brackets: what stands in them."""
     if measured is None:
         return "Not measured."
     facts = measured.provenance
@@ -74,7 +74,7 @@ def caption(measured: Measured | None) -> str:
     threads = f"{facts['threads']} thread{'s' if facts['threads'] > 1 else ''}"
     return (
         f"One machine: {device}, {threads}, PyTorch {facts['versions']['torch']}, {facts['date']}, commit "
-        f"{facts['commit']}; medians of {facts['rounds']} rounds, quartiles in brackets."
+        f"{facts['commit']}; medians of {facts['rounds']} rounds{brackets}."
     )
 
 
