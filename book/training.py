@@ -278,7 +278,7 @@ else:
 # | command | what it measures |
 # |---|---|
 # | `python -m benchmarks.steps --budget 5 15 25 --memory` | {numref}`tab-step-cost`, {numref}`tab-two-objectives` |
-# | `python -m benchmarks.steps --setting miniboone` (or `mnist --batch 50`) | {numref}`tab-other-cost`, {numref}`tab-sampler-cost` |
+# | `python -m benchmarks.steps --setting miniboone`, or `mnist --batch 50` | {numref}`tab-other-cost` |
 # | `python -m benchmarks.growth` | {numref}`fig-step-growth`, {numref}`tab-step-growth` |
 # | `python -m benchmarks.evaluation` | {numref}`tab-evaluation-cost` |
 # | `python -m benchmarks.tried` | {numref}`tab-tried` |

@@ -78,8 +78,12 @@ def caption(records: Sequence[Record], text: str = "") -> str:
 # ---- parts of a picture --------------------------------------------------------------------------------------
 
 
-def box(ax: Axes, position: float, values: list[float], shade: str) -> None:
-    """Box plot of a few runs: quartiles, median, dashed mean, whiskers over the range, a dot each."""
+def box(ax: Axes, position: float, values: list[float], shade: str, paper: bool = False) -> None:
+    """Box plot of a few runs: quartiles, median, dashed mean, whiskers over the range, a dot each.
+
+    paper: thin and grey, with hollow dots, as all values of the paper.
+    """
+    line, thin, thick = ("0.6", 0.6, 0.8) if paper else (shade, 0.8, 1.3)
     ax.boxplot(
         [values],
         positions=[position],
@@ -91,16 +95,17 @@ def box(ax: Axes, position: float, values: list[float], shade: str) -> None:
         showfliers=False,
         patch_artist=True,
         boxprops={
-            "facecolor": matplotlib.colors.to_rgb(shade) + (0.25,),
-            "edgecolor": shade,
-            "linewidth": 0.8,
+            "facecolor": "none" if paper else matplotlib.colors.to_rgb(shade) + (0.25,),
+            "edgecolor": line,
+            "linewidth": thin,
         },
-        whiskerprops={"color": shade, "linewidth": 0.8},
-        medianprops={"color": "black", "linewidth": 1.3},
-        meanprops={"color": shade, "linewidth": 1.3, "linestyle": (0, (2, 1))},
+        whiskerprops={"color": line, "linewidth": thin},
+        medianprops={"color": "0.4" if paper else "black", "linewidth": thick},
+        meanprops={"color": line, "linewidth": thick, "linestyle": (0, (2, 1))},
     )
     offsets = 0.36 * (np.arange(len(values)) / max(len(values) - 1, 1) - 0.5) if len(values) > 1 else [0.0]
-    ax.plot(position + np.asarray(offsets), values, "o", color=shade, markersize=2.6, markeredgewidth=0, zorder=3)
+    dots = {"markerfacecolor": "white" if paper else shade, "markeredgewidth": 0.6 if paper else 0}
+    ax.plot(position + np.asarray(offsets), values, "o", color=shade, markersize=2.6, zorder=3, **dots)
 
 
 def note(ax: Axes, x: float, text: str, rotation: float = 0) -> None:

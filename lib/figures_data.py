@@ -175,7 +175,7 @@ def figure4(records: Sequence[Record], experiments: Sequence[str] = IMAGES) -> F
             elif _of(records, name):
                 note(ours, at, "failed" if runs else "not run", rotation=90)
             stats = reference.numbers(4, name)[method]
-            box(paper, at, [stats[run] for run in reference.RUNS], colour(method))
+            box(paper, at, [stats[run] for run in reference.RUNS], colour(method), paper=True)
         _beside(ours, paper, name, records)
         for ax in (ours, paper):
             ax.set_xticks([])
@@ -209,10 +209,10 @@ def figure13(records: Sequence[Record], experiments: Sequence[str] = IMAGES) -> 
                 _line(ours, np.array(list(values)) + 4 * _place(method), list(values.values()), method, np.median)
             found = [reference.numbers(13, name, latent_dim=size)[method] for size in LATENTS]
             x = np.array(LATENTS) + 4 * _place(method)
-            paper.fill_between(
-                x, *([s[end] for s in found] for end in ("lo", "hi")), color=colour(method), alpha=0.15, linewidth=0
-            )
-            paper.plot(x, [s["median"] for s in found], color=colour(method), linewidth=1.0)
+            medians = [s["median"] for s in found]
+            paper.plot(x, medians, **GREY)
+            paper.vlines(x, [s["lo"] for s in found], [s["hi"] for s in found], **GREY)
+            paper.plot(x, medians, **HOLLOW, markeredgecolor=colour(method), zorder=2)
         _beside(ours, paper, name, records)
         for ax in (ours, paper):
             ax.set_xlim(10, 215)

@@ -88,7 +88,7 @@ def gallery(records: Sequence[Record], experiment: str, images: int = 2 * BLOCK)
     for ax, block in zip(axes[:, 0], blocks, strict=True):
         _show(ax, _mosaic(_block(found, experiment, block)))
         size = ZOOM * (SIDE + GAP)
-        ax.set_yticks(size * (np.arange(len(found) + 1) + 0.45), ["image", *found])
+        ax.set_yticks(size * (np.arange(len(found) + 1) + 0.45), ["image", *found], fontsize=6.5)
         ax.tick_params(length=0)
     return fig
 
