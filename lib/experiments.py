@@ -247,6 +247,8 @@ def _train(
         checkpoints.remove(checkpoint(seed))
         checkpoints.remove(checkpoint(seed, ".refit.pt"))
     evaluate = scoring.during(plan, first, rows, content, folder, device=device, deadline=deadline, **options)
+    if plan.fid and time.monotonic() > deadline:  # without the network of features the first evaluation would be lost
+        return done
     training.train(
         method,
         lambda: scoring.make_model(plan, method, first, content),

@@ -88,7 +88,7 @@ def during(
     features = feature_network(
         plan, request, content, folder, device=device, deadline=deadline, progress=progress, **options
     )
-    if features is None:  # no time: the training will not begin either
+    if features is None:  # the time is up
         return None
     reference = evaluation.FrechetReference(features, content.test.to(device))
     samples = min(len(content.test), 20_000)
