@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--missing", type=float, nargs="+", metavar="FRACTION", help="of tables; default: the scale's")
     run.add_argument("--latent-dim", type=int, nargs="+", metavar="L", help="of images: 25, 50 (default), 100 or 200")
     run.add_argument(
-        "--data", default="auto", help="authors, partial (of miniboone), embedded, or auto (default)"
+        "--data", default="auto", help="authors, prepared, partial (miniboone), embedded, or auto (default)"
     )
     run.add_argument("--fresh", action="store_true", help="train again even where a record exists")
     run.add_argument("--time-limit", type=float, metavar="MINUTES", help="then checkpoint and stop")
@@ -133,7 +133,8 @@ def _what(record: records.Record) -> str:
     request = record.request
     length = "{steps} steps" if "steps" in request else "{epochs} epochs"
     said = ("{method:10} budget {budget:2}  # (" + length + ", {data_source} data").format(**request)
-    said += f", {request['missing']:.0%} missing" if "steps" in request else ""
+    several = len(experiments.EXPERIMENTS[request["experiment"]].missing) > 1
+    said += f", {request['missing']:.0%} missing" if several else ""
     said += f", latent {request['latent_dim']}" if "latent_dim" in request else ""
     return said + (")" if record.finished else f", {record.status})")
 

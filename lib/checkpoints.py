@@ -77,6 +77,33 @@ class Stop:
 
 
 @contextlib.contextmanager
+def immediate_signals(message: str) -> Iterator[None]:
+    """Within `deferred_signals`, for work of which nothing would be lost: Ctrl-C and SIGTERM end it at once."""
+
+    def leave(number, frame):
+        stop = Stop()
+        stop.signal = number
+        stop.leave(message)
+
+    with _handled(leave):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(handler) -> Iterator[None]:
+    """This handler for Ctrl-C and SIGTERM."""
+    try:
+        previous = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: signals are someone else's business
+        previous = {}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+@contextlib.contextmanager
 def deferred_signals() -> Iterator[Stop]:
     """Ctrl-C and SIGTERM wait for the end of a step, so that a checkpoint is whole.
 
@@ -90,12 +117,5 @@ def deferred_signals() -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.signal = stop.signal or number
 
-    try:
-        previous = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: signals are someone else's business
-        previous = {}
-    try:
+    with _handled(note):
         yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

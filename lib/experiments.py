@@ -29,11 +29,13 @@ def recorded(experiment: str) -> list[Record]:
     """The records a figure draws unless told otherwise: of each setting its largest scale, run in full.
 
     Runs with another length than their scale's (`--epochs`), or made when the scale was another, are left out: a
-    shortened paper run is no paper run.
+    shortened paper run is no paper run. So are runs on made-up rows in place of real data.
     """
     plan = EXPERIMENTS[names.known("experiment", experiment, EXPERIMENTS)]
     facts = {name: how.length | _facts(plan, how) for name, how in plan.scales.items()}
     found = [r for r in records.load(experiment) if facts[r.request["scale"]].items() <= r.request.items()]
+    if plan.dataset != "mog":
+        found = [r for r in found if r.request["data_source"] != "embedded"]
     return records.largest_scale(found)
 
 
@@ -63,6 +65,12 @@ def requests(
     budgets = tuple(dict.fromkeys(how.budgets if budgets is None else budgets))
     for budget in budgets:
         plan.settings_of(chosen[0], budget, length)  # refuses what is out of range
+        stratified = any(method.sampling == "stratified" for method in chosen)
+        if plan.evaluation == "refit" and stratified and budget > how.refit_samples:
+            raise ValueError(
+                f"{experiment}, scale {scale}: a budget of {budget} is too large for a stratified method, whose refit "
+                f"shares {how.refit_samples} draws out among as many components."
+            )
     seeds = tuple(dict.fromkeys(how.seeds if seeds is None else seeds))
     if bad := [seed for seed in seeds if not 0 <= seed < 2**63]:
         raise ValueError(f"seeds are whole numbers from 0 to 2^63 - 1, not {bad[0]}.")
@@ -119,7 +127,7 @@ def run(
 
     Args:
         seeds, epochs, steps, missing: the scale's unless given.
-        data: "authors", "embedded", or "auto" (see `lib.datasets`; a smoke run on real data takes embedded rows).
+        data: a source of `lib.datasets`, or "auto" (a smoke run on real data then takes embedded rows).
         options: those of `fulfil`.
 
     Raises:
@@ -198,7 +206,11 @@ def steps(request: dict) -> int:
         return request["steps"] + refit
     content = _content(plan.dataset, request["data_source"], os.environ.get("MISSVAE_DATA"))
     batch = request.get("batch_size") or plan.settings.batch_size
-    return math.ceil(len(scoring.rows(content, request).split.x) / batch) * request["epochs"] + refit
+    if plan.images:  # no image is ever missing as a whole
+        count = min(request["train_rows"] or len(content.train), len(content.train))
+    else:
+        count = len(scoring.rows(content, request).split.x)
+    return math.ceil(count / batch) * request["epochs"] + refit
 
 
 def _beside(request: dict, folder: Path, suffix: str) -> Path:

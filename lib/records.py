@@ -29,8 +29,8 @@ SCALED = (  # what differs between scales
 NAMED = ("experiment", "scale", "method", "budget", "seed")  # request keys that name the file
 SOURCES = {
     "authors": "the authors' data",
-    "partial": "a part of the authors' data (1523 training and all validation rows, not comparable with the paper)",
     "prepared": "data prepared from the raw UCI files",
+    "partial": "a part of the authors' data (1523 training and all validation rows, not comparable with the paper)",
     "embedded": "embedded data (the paper's recipe, not the authors' draw)",
     "made up": "made-up rows, which say nothing about the real data",
 }
@@ -185,7 +185,7 @@ def load(
 def largest_scale(records: Iterable[Record]) -> list[Record]:
     """Of each setting (experiment, method, budget, ...) only the records of its largest scale.
 
-    Larger scale first; at one scale the authors' data before the embedded data, then more epochs: the records
+    Larger scale first; at one scale the data sources in the order of `SOURCES`, then the longer training: the records
     that remain for a setting share all three and differ by seed only. A failed run counts only among its
     equals.
     """
@@ -203,7 +203,9 @@ def largest_scale(records: Iterable[Record]) -> list[Record]:
 def _rank(record: Record) -> tuple:
     request = record.request
     scale = SCALES.index(request["scale"]) if request["scale"] in SCALES else -1
-    return scale, request.get("data_source") == "authors", request.get("epochs") or request.get("steps") or 0
+    sources = [*SOURCES]
+    source = sources.index(request["data_source"]) if request.get("data_source") in sources else len(sources)
+    return scale, -source, request.get("epochs") or request.get("steps") or 0
 
 
 # ---- captions ---------------------------------------------------------------------------------------------
@@ -325,11 +327,16 @@ def _reduced(records: list[Record]) -> str:
     """What else is less than the paper's."""
     ours = ("paper", "0", "unknown")
     said = [f"networks of a {name} of the size" for name in _values(records, "network") if name not in ours]
-    said += [f"learning rate {_join(_values(records, 'learning_rate'))}"] if said else []
+    said += [f"learning rate {_join(rates)}"] if (rates := _known(records, "learning_rate")) else []
+    said += [f"{_join(draws)} importance samples"] if (draws := _known(records, "importance_samples")) else []
     for key, what in (("train_rows", "training"), ("test_rows", "test")):
-        if counts := [count for count in _values(records, key) if count not in ours]:
+        if counts := [count for count in _known(records, key) if count not in ours]:
             said.append(f"the first {_join(counts)} {what} rows")
     return "".join(f"{words}, " for words in said)
+
+
+def _known(records: list[Record], key: str) -> list[str]:
+    return [value for value in _values(records, key) if value != "unknown"]
 
 
 def _values(records: list[Record], key: str) -> list[str]:

@@ -5,6 +5,7 @@ per epoch), noise of the objective and the sampler, validation noise (one per ep
 noise stream, an interrupted run therefore continues exactly as if it had not been.
 """
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Hashable, Sequence
@@ -264,9 +265,14 @@ class Run:
     def _identity(self) -> str:
         """What a checkpoint must agree with: settings, sampler, shapes of the networks, data, and kind of device (its
         random streams and optimiser are of that kind)."""
-        data = hashlib.sha256(self.x.cpu().numpy().tobytes() + self.m.cpu().numpy().tobytes()).hexdigest()[:16]
         shapes = [list(p.shape) for p in self.encoder + self.decoder]
-        return f"{self.method.name} {self.seed} {self.settings} {self.sampler.name} {shapes} {data} {self.device.type}"
+        words = self.method.name, self.seed, self.settings, self.sampler.name, shapes, self._data, self.device.type
+        return " ".join(map(str, words))
+
+    @functools.cached_property
+    def _data(self) -> str:
+        """A hash of the rows; of many images it takes a second."""
+        return hashlib.sha256(self.x.cpu().numpy().tobytes() + self.m.cpu().numpy().tobytes()).hexdigest()[:16]
 
     def _first_imputations(self, x: Tensor, m: Tensor):
         if not self.method.imputes:

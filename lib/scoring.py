@@ -160,7 +160,8 @@ def outcome(
     if result.status == "stopped" or plan.evaluation == "grid":
         last = {name: result.history[name][-1] for name in metrics if name in result.history}
         return Outcome(result.status, last | sizes)
-    started = time.perf_counter()
+    started, limit = time.perf_counter(), options.get("time_limit")
+    deadline = math.inf if limit is None else time.monotonic() + limit
     fitted, x = result.model.eval(), rows.test.x.to(device)
     samples, seed = request["importance_samples"], request["seed"]
     few = max(10, samples // 50)
@@ -173,8 +174,10 @@ def outcome(
         why = f"refit of the encoder: {refitted.message}"
         return Outcome(refitted.status, dict.fromkeys(metrics) | sizes, why, seconds=time.perf_counter() - started)
     after = evaluation.iwelbo_estimate(refitted.model, x, samples=few, seed=seed)[0].mean()
-    tell = (lambda done, text: progress(0, text)) if callable(progress) else progress  # rows are no steps
-    values, errors = evaluation.iwelbo_estimate(refitted.model, x, samples=samples, seed=seed, progress=tell)
+    try:
+        values, errors = _likelihood(refitted.model, x, samples, seed, deadline, progress)
+    except TimeoutError:
+        return Outcome("stopped")
     noise = float(errors.square().sum().sqrt() / len(errors))
     numbers = (*evaluation.mean_and_error(values), noise, float(before), float(after))
     found = dict(zip(METRICS["refit"], numbers, strict=True)) | sizes
@@ -187,6 +190,21 @@ def outcome(
         if seed == plan.scales[request["scale"]].seeds[0]:
             shown = pictures(method, fitted, missingness.Masked(x, rows.test.m.to(device)), seed)
     return Outcome("finished", found, pictures=shown, seconds=time.perf_counter() - started)
+
+
+def _likelihood(model: models.VAE, x: Tensor, samples: int, seed: int, deadline: float, progress) -> tuple:
+    """The long estimate. Nothing is lost when it is cut short: the training and the refit are on disk. TimeoutError
+    after the deadline."""
+
+    def tell(done: int, text: str) -> None:
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        if callable(progress):
+            progress(0, text)  # rows are no steps
+
+    bar = progress is True and math.isinf(deadline)
+    with checkpoints.immediate_signals("in the estimate of the likelihood; the same call makes it again"):
+        return evaluation.iwelbo_estimate(model, x, samples=samples, seed=seed, progress=bar or tell)
 
 
 def pictures(method: Method, model: models.VAE, test: missingness.Masked, seed: int) -> dict:

@@ -90,8 +90,9 @@ def deviations(record: Record) -> list[str]:
             found.append(f"{plain(request[key])} {what} rows")
     if request.get("importance_samples", 0) < paper.importance_samples:
         found.append(f"$I={plain(request['importance_samples'])}$ instead of {plain(paper.importance_samples)}")
-    if request.get("refit_steps", 0) < paper.refit_steps:
-        found.append(f"{plain(request['refit_steps'])} of {plain(paper.refit_steps)} refit steps")
+    for key, what in (("refit_steps", "refit steps"), ("refit_samples", "draws per refit step")):
+        if request.get(key, 0) < getattr(paper, key):
+            found.append(f"{plain(request[key])} of {plain(getattr(paper, key))} {what}")
     return found
 
 

@@ -81,7 +81,7 @@ def test_the_papers_scale_asks_for_the_papers_batch_and_rate(monkeypatch):
     content = datasets.load("mnist", "embedded")
     monkeypatch.setattr(experiments, "_content", lambda *_: content)
     plan = plans.EXPERIMENTS["mnist"]
-    paper = dataclasses.replace(plan, scales={"paper": Scale(epochs=500, importance_samples=1000)})
+    paper = dataclasses.replace(plan, scales={"paper": Scale(epochs=500, importance_samples=1000, refit_samples=5)})
     monkeypatch.setitem(plans.EXPERIMENTS, "mnist", paper)
     asked = experiments.requests("mnist", scale="paper")[0]
     assert (asked["batch_size"], asked["learning_rate"], asked["network"], asked["latent_dim"]) == (
