@@ -161,7 +161,7 @@ class _Schedule(NamedTuple):
 def _fit(runs, keep, schedule, checkpoint_seconds, deadline, stop, progress) -> None:
     """The loop of runs that are trained together; hands over the result of each as it ends."""
     together = len(runs)
-    saved, took, started = time.monotonic(), 0.0, None
+    saved, pause_after, started = time.monotonic(), 0.0, None
     losses: list[Tensor] = []  # of the steps since the last look, with the norms of the gradients: [R, 2] each
     active = [run for run in runs if run.step < run.total_steps]
     for run in runs:
@@ -190,11 +190,12 @@ def _fit(runs, keep, schedule, checkpoint_seconds, deadline, stop, progress) -> 
                 losses = []
                 pause = pause or bool(stop.signal)  # it may have come during the evaluation
                 good = [run for run in active if ended.get(run, "?")[0] != "failed"]
-                if pause or ended or time.monotonic() > saved + max(checkpoint_seconds, 20 * took):
+                if pause or ended or time.monotonic() > saved + max(checkpoint_seconds, pause_after):
                     begun = time.monotonic()
                     written = bool(good) and _save(good, must=pause)
                     saved = time.monotonic()
-                    took = saved - begun  # stored imputations of many images are a gigabyte
+                    took = saved - begun
+                    pause_after = 20 * took if took > 1 else 0.0  # stored imputations of many images are a gigabyte
                 where = f"at step {active[0].step} of {active[0].total_steps}"
                 if pause:
                     ended |= {run: ("stopped", f"time limit reached {where}") for run in active if run not in ended}

@@ -131,9 +131,8 @@ def test_gas_is_a_quarter_without_sensors_that_nearly_repeat_others(raw, tmp_pat
     np.testing.assert_allclose(found.std(0, ddof=1), 1, atol=1e-12)
     kept = [1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14, 15]
     rows = np.random.RandomState(0).choice(len(s), 100, replace=False)  # what pandas does with this seed
-    quarter = s[rows][:, kept]
+    quarter = s[np.sort(rows)][:, kept]  # in the order of time
     agree([found], [(quarter - quarter.mean(0)) / quarter.std(0, ddof=1)])
-    assert (np.diff(rows) < 0).any()  # in random order
 
 
 @pytest.mark.parametrize("compress", [False, True])

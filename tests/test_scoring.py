@@ -262,6 +262,10 @@ def test_record_of_images(method):
 
 def test_only_runs_made_at_todays_scale_are_drawn(monkeypatch):
     run("mnist", seeds=[1])
+    assert experiments.recorded("mnist") == []  # made-up pictures are not drawn beside real ones
+    content = dataclasses.replace(datasets.load("mnist", "embedded"), source="authors")
+    monkeypatch.setattr(experiments, "_content", lambda *_: content)
+    run("mnist", seeds=[1])
     assert len(experiments.recorded("mnist")) == 1
     run("mnist", seeds=[1], epochs=1)
     assert [r.request["epochs"] for r in experiments.recorded("mnist")] == [2]

@@ -56,6 +56,7 @@ def test_training_table_is_the_papers():
 def test_deviations_name_all_that_is_less_than_the_papers():
     assert list(map(spaced, tables_data.deviations(table_run("gas")))) == [
         "2000 of 200000 steps", "1000 test rows", "$I=5000$ instead of 50000", "200 of 20000 refit steps",
+        "10 of 50 draws per refit step",
     ]  # fmt: skip
     image = list(map(spaced, tables_data.deviations(image_run("mnist", data_source="embedded"))))
     assert image[:4] == ["10 of 500 epochs", "made-up data", "smaller networks", "batches of 50"]
