@@ -88,8 +88,9 @@ def gallery(records: Sequence[Record], experiment: str, images: int = 2 * BLOCK)
     for ax, block in zip(axes[:, 0], blocks, strict=True):
         _show(ax, _mosaic(_block(found, experiment, block)))
         size = ZOOM * (SIDE + GAP)
-        ax.set_yticks(size * (np.arange(len(found) + 1) + 0.45), ["image", *found], fontsize=6.5)
-        ax.tick_params(length=0)
+        ax.set_xlim(-1.7 * size)  # room for the names
+        for at, name in enumerate(["image", *found]):
+            ax.text(-0.15 * size, size * (at + 0.45), name, ha="right", va="center", fontsize=7)
     return fig
 
 

@@ -173,7 +173,7 @@ def picture(fig, panel=0):
 def test_gallery_shows_observed_pixels_as_they_are_and_every_draw():
     run = image_run("mnist", "MissSVAE", pictures=True)
     fig = figures.gallery([run, image_run("mnist", "MVAE", seed=7)], "mnist")  # the other one has no pictures
-    assert [tick.get_text() for tick in fig.axes[0].get_yticklabels()] == ["image", "MissSVAE"]
+    assert [text.get_text() for text in fig.axes[0].texts] == ["image", "MissSVAE"]
     step = 28 + figures_pictures.GAP
     mosaic = picture(fig, panel=1)  # images 4 to 6
     assert mosaic.shape[:2] == (2 * step, (3 * 4 + 2) * step)
