@@ -283,3 +283,33 @@ def test_steps_to_do_include_the_refit():
 def test_a_method_for_complete_rows_is_asked_for_them():
     request = experiments.requests("mnist", scale="smoke", methods=["VAE"], seeds=[1])[0]
     assert request["missing"] == 0.0 and methods.get("VAE").complete
+
+
+def test_the_fid_compares_with_all_test_rows_by_many_samples(monkeypatch):
+    seen = []
+
+    class Reference:
+        def __init__(self, model, x):
+            seen.append(x)
+
+        def distance(self, model, *, samples, seed):
+            seen.append(samples)
+            return 1.0
+
+    monkeypatch.setattr(evaluation, "FrechetReference", Reference)
+    run("gas", seeds=[1], missing=0.5)
+    test = datasets.load("gas", "embedded").test
+    assert torch.equal(seen[0], test) and set(seen[1:]) == {len(test)}
+
+
+def test_pictures_are_of_the_model_as_it_was_trained(monkeypatch):
+    models, honest = {}, refit.refit_encoder
+    monkeypatch.setattr(scoring, "pictures", lambda method, model, *rest: models.update(shown=model) or {})
+
+    def keep(method, model, *args, **options):
+        models["trained"] = model
+        return honest(method, model, *args, **options)
+
+    monkeypatch.setattr(refit, "refit_encoder", keep)
+    run("mnist", seeds=[1])
+    assert models["shown"] is models["trained"]
