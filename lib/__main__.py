@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--steps", type=int, help="the same in optimiser steps")
     run.add_argument("--missing", type=float, nargs="+", metavar="FRACTION", help="of tables; default: the scale's")
     run.add_argument("--latent-dim", type=int, nargs="+", metavar="L", help="of images: 25, 50 (default), 100 or 200")
+    run.add_argument("--imputer", nargs="+", metavar="NAME", help="of mog-oracles; default: the scale's")
     run.add_argument(
         "--data", default="auto", help="authors, prepared, partial (miniboone), embedded, or auto (default)"
     )
@@ -136,6 +137,7 @@ def _what(record: records.Record) -> str:
     several = len(experiments.EXPERIMENTS[request["experiment"]].missing) > 1
     said += f", {request['missing']:.0%} missing" if several else ""
     said += f", latent {request['latent_dim']}" if "latent_dim" in request else ""
+    said += f", {request['imputer']} imputations" if "imputer" in request else ""
     return said + (")" if record.finished else f", {record.status})")
 
 
@@ -151,7 +153,8 @@ def _run(options) -> int:
     requests = experiments.requests(
         options.experiment, scale=options.scale, methods=[options.method] if options.method else None,
         budgets=None if options.budget is None else [options.budget], seeds=options.seeds, epochs=options.epochs,
-        steps=options.steps, missing=options.missing, latent_dims=options.latent_dim, data=options.data,
+        steps=options.steps, missing=options.missing, latent_dims=options.latent_dim, imputers=options.imputer,
+        data=options.data,
     )  # fmt: skip
     rows = []
 
@@ -212,15 +215,15 @@ def _print_table(rows: list[dict]) -> None:
     """The last column of numbers: log p(x_obs) where it is known, else the FID of tables, else the best epoch."""
     other = {"test_log_likelihood_observed": "log p(x_obs)", "fid": "FID", "best_epoch": "best epoch"}
     name = next(key for key in other if any(key in row for row in rows))
-    of = "latent" if "latent_dim" in rows[0] else "missing"
-    print(f"method     budget        seed {of:>7}  steps   log p(x) ± s.e.  {other[name]:>15}  steps/s  data")
+    of = next(name for name in ("latent_dim", "imputer", "missing") if name in rows[0])
+    print(f"method     budget        seed {of:>13}  steps   log p(x) ± s.e.  {other[name]:>15}  steps/s  data")
     for row in rows:
-        row["of"] = row.get("latent_dim", row["missing"])
+        row["of"] = row[of]
         if row["status"] == "finished":
             numbers = "{test_log_likelihood:9.3f} ± {test_log_likelihood_se:.3f}  " + f"{row[name]:13.3f}"
         else:
             numbers = f"{row['status']:>32}"
-        line = "{method:10} {budget:6} {seed:11} {of:>7} {steps:6}  " + numbers
+        line = "{method:10} {budget:6} {seed:11} {of:>13} {steps:6}  " + numbers
         line += "  {steps_per_second:7.1f}  {data_source}"
         print(line.format(**row))
 

@@ -22,6 +22,7 @@ _SCALE = {
     "grid": ("train_rows", "grid"),
     "refit": ("train_rows", "test_rows", "importance_samples", "refit_steps", "refit_samples"),
     "images": ("val_rows", "network", "batch_size", "learning_rate"),
+    "imputers": ("imputer_grid", "jsd_rows", "jsd_samples"),
 }
 
 
@@ -50,9 +51,10 @@ def requests(
     steps: int | None = None,
     missing: Sequence[float] | None = None,
     latent_dims: Sequence[int] | None = None,
+    imputers: Sequence[str] | None = None,
     data: str = "auto",
 ) -> list[dict]:
-    """What is asked of the runs of a grid, one request each: by latent, missingness, budget, method, then seed.
+    """What is asked of the runs of a grid, one request each: by latent, imputer, missingness, budget, method, then seed.
 
     Methods are the experiment's, the latent has its usual size, and the rest is the scale's, unless given. Nothing is
     trained or looked up. Raises ValueError and DataError as `run` does.
@@ -81,14 +83,21 @@ def requests(
     if bad := [value for value in latent_dims if value not in plan.latent_dims]:
         known = ", ".join(map(str, sorted(plan.latent_dims)))
         raise ValueError(f"{experiment}: the latent has {known} dimensions, not {bad[0]!r}.")
+    if imputers is not None and not plan.imputers:
+        raise ValueError(f"{experiment}: its methods impute as they do in the paper; it has no imputers to choose from.")
+    imputers = tuple(dict.fromkeys(how.imputers or plan.imputers or (None,) if imputers is None else imputers))
+    for imputer in imputers if plan.imputers else ():
+        names.known("imputer", imputer, plan.imputers)
     source = _source(plan, how, scale, data)
     return [
         {"experiment": experiment, "scale": scale, "method": method.name, "budget": budget, "seed": seed}
         | length
         | {"data_source": source, "missing": 0.0 if method.complete else fraction}
         | ({"latent_dim": latent_dim} if len(plan.latent_dims) > 1 else {})
+        | ({"imputer": imputer} if plan.imputers else {})
         | _facts(plan, how)
         for latent_dim in latent_dims
+        for imputer in imputers
         for fraction in missing
         for budget in budgets
         for method in chosen
@@ -98,6 +107,7 @@ def requests(
 
 def _facts(plan: Experiment, how: Scale) -> dict:
     keys = _SCALE[plan.evaluation] + (_SCALE["images"] if plan.images else ())
+    keys += _SCALE["imputers"] if plan.imputers else ()
     return {key: getattr(how, key) or getattr(plan.settings, key, 0) for key in keys}
 
 
@@ -119,11 +129,12 @@ def run(
     steps: int | None = None,
     missing: float | None = None,
     latent_dim: int | None = None,
+    imputer: str | None = None,
     data: str = "auto",
     **options,
 ) -> list[Record]:
-    """Records of one method and budget, one per seed (and missingness, unless one is given); what has none yet is
-    trained, evaluated and recorded.
+    """Records of one method and budget, one per seed (and missingness and imputer, unless one is given); what has none
+    yet is trained, evaluated and recorded.
 
     Args:
         seeds, epochs, steps, missing: the scale's unless given.
@@ -137,6 +148,7 @@ def run(
     todo = requests(
         experiment, scale=scale, methods=[method], budgets=[budget], seeds=seeds, epochs=epochs, steps=steps, data=data,
         missing=None if missing is None else [missing], latent_dims=None if latent_dim is None else [latent_dim],
+        imputers=None if imputer is None else [imputer],
     )  # fmt: skip
     by_setting = itertools.groupby(todo, lambda request: {k: v for k, v in request.items() if k != "seed"})
     groups = [list(group) for _, group in by_setting]
@@ -242,7 +254,7 @@ def _train(
     def keep(result: training.Result) -> None:
         seed = result.seed
         outcome = scoring.outcome(
-            plan, method, ask[seed], result, rows[seed], settings.batch_size, device=device,
+            plan, method, ask[seed], result, rows[seed], content, settings.batch_size, device=device,
             checkpoint=checkpoint(seed, ".refit.pt"), **left(), **options,
         )  # fmt: skip
         if outcome.status != "stopped":
@@ -267,7 +279,8 @@ def _train(
         lambda seed: rows[seed].split,
         list(ask),
         settings,
-        sampler=plan.sampler,
+        sampler=scoring.make_sampler(plan, first, content),
+        signal_to_noise=plan.signal_to_noise,
         evaluate=evaluate,
         evaluate_every=how.evaluate_every,
         evaluate_unit="steps" if "steps" in length else "epochs",

@@ -26,6 +26,10 @@ def obstacle(run: Run) -> str:
         return "its networks keep statistics of the batch"
     if len(run.encoder + run.decoder) != len(list(run.model.parameters())):
         return "some of its parameters are fixed"
+    if run.snr:
+        return "the signal-to-noise ratio is taken from the gradients of a single run"
+    if run.method.imputes and run.sampler.alone:
+        return f"its sampler ({run.sampler.name}) is written for a single run"
     if run.settings.gradient == "dreg":
         return "gradient 'dreg' hooks into the backward pass of a single run"
     return ""
@@ -84,7 +88,7 @@ class Group:
                 self.orders[r].view(-1)[: len(run.order)] = run.order
                 self.position[r] = position
             run.set_learning_rate()
-        refresh = {self.method.imputes and run.epoch >= 1 for run in self.runs}
+        refresh = {run.refreshes for run in self.runs}
         short = any((run.step + 1) % run.steps_per_epoch == 0 and len(run.x) % self.batch for run in self.runs)
         # Some runs enter their second epoch a little before others.
         if len(refresh) == 2 or (short and not self.fixed_shapes):

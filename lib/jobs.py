@@ -108,6 +108,7 @@ def _label(unit: list[dict]) -> str:
     said = "{method} K={budget}".format(**first)
     said += f" {first['missing']:.0%} missing" if len(plan.missing) > 1 else ""
     said += f" L={first['latent_dim']}" if "latent_dim" in first else ""
+    said += f" {first['imputer']}" if "imputer" in first else ""
     return f"{said} seed " + ", ".join(str(r["seed"]) for r in unit)
 
 

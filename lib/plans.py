@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from . import models, names, samplers
+from . import models, names, oracles, samplers
 from .methods import FIGURE2, Method
 from .runs import Settings
 
@@ -23,8 +23,12 @@ class Scale:
         evaluate_every: epochs, or steps where these give the length, between evaluations during training.
         grid: points per latent axis of the log-likelihood's integral, where the latent has two dimensions.
         importance_samples, refit_steps, refit_samples: of the other log-likelihoods (see `lib.refit`).
-        missing: unless asked otherwise; empty = the experiment's own.
+        missing, imputers: unless asked otherwise; empty = the experiment's own.
         data: source of the data instead of "auto".
+        imputer_grid: points per latent axis on which "exact" imputations are drawn; 0 = by rejection.
+        jsd_rows, jsd_samples: of the divergence of the imputations from the true ones; 0 rows = all.
+        look_rows, look_points, look_draws: test rows (0 = no look), points per axis of a picture, and draws, when a
+            fitted model is looked at (`lib.inspection`).
         network, batch_size, learning_rate: instead of the paper's.
     """
 
@@ -42,6 +46,13 @@ class Scale:
     refit_samples: int = 0
     missing: tuple[float, ...] = ()
     data: str = "auto"
+    imputers: tuple[str, ...] = ()
+    imputer_grid: int = 0
+    jsd_rows: int = 0
+    jsd_samples: int = 0
+    look_rows: int = 0
+    look_points: int = 250
+    look_draws: int = 10_000
     network: str = "paper"
     batch_size: int = 0
     learning_rate: float = 0.0
@@ -63,6 +74,10 @@ class Experiment:
         demiss_clip_norm: of DeMissVAE, where it differs.
         evaluation: "grid" integrates the 2-D latent; "refit" fits the encoder to the complete test rows and samples.
         fid: whether the model's samples are compared with the test rows during training.
+        imputers: what completes the rows instead of the sampler: "exact", or names of `lib.oracles`.
+        signal_to_noise: whether that of the gradients is logged.
+        look_at: training rows whose posteriors are recorded, counted after masking, of the first seed of a scale;
+            look_limit: of the picture's latent axes.
     """
 
     name: str
@@ -77,6 +92,10 @@ class Experiment:
     demiss_clip_norm: float | None = None
     evaluation: Literal["grid", "refit"] = "refit"
     fid: bool = False
+    imputers: tuple[str, ...] = ()
+    signal_to_noise: bool = False
+    look_at: tuple[int, ...] = ()
+    look_limit: float = 3.0
     methods: tuple[str, ...] = FIGURE2
 
     @property
@@ -197,22 +216,66 @@ def _pictures(
 _WIDE = partial(_table, encoder_blocks=2, decoder_blocks=2)
 _QUARTER = ((32, 128, 128, 128), (64, 32, 32, 32))  # of MNIST; one block per stage
 
+_MOG = Experiment(
+    name="mog",
+    title="Mixture of Gaussians with a 2-D latent (section 6.1, Figs 2, 6 and 9 to 11)",
+    dataset="mog",
+    missing=(0.5,),
+    latent_dims=(2,),
+    networks={"paper": _toy},
+    settings=Settings(budget=5, epochs=500),  # batch 64, rate 1e-3 constant, clip norm 10
+    scales={
+        "smoke": Scale(epochs=2, seeds=SEEDS[:2], train_rows=1280, grid=100, look_rows=20, look_points=50, look_draws=200),
+        # 6 % of the paper's epochs, three of its five seeds, two of its three budgets: about two hours of one core
+        "laptop": Scale(epochs=30, seeds=SEEDS[:3], budgets=(5, 15), evaluate_every=15, look_rows=300),
+        "paper": Scale(epochs=500, budgets=(5, 15, 25), look_rows=300),
+    },
+    evaluation="grid",
+    look_at=(20, 21, 22, 23, 24),
+)
+_SMOKE, _LAPTOP, _PAPER = _MOG.scales.values()
+
+
+def _mog(name: str, title: str, *, smoke: dict, laptop: dict, paper: dict, settings: dict, **other) -> Experiment:
+    """An experiment on the mixture of Gaussians, and in what its scales and settings differ from the main one."""
+    scales = {
+        "smoke": replace(_SMOKE, seeds=SEEDS[:1], **smoke),
+        "laptop": replace(_LAPTOP, budgets=(5,), **laptop),
+        "paper": replace(_PAPER, budgets=(5,), **paper),
+    }
+    settings = replace(_MOG.settings, **settings)
+    return replace(_MOG, name=name, title=title, scales=scales, settings=settings, **({"look_at": ()} | other))
+
+
+_CONTROLS = ("CVI-VAE", "MVB-VAE", "DeMissVAE")
+_JSD = {"jsd_rows": 2000, "jsd_samples": 200}  # of the laptop scale
+_ONE_RUN = {"epochs": 500, "seeds": SEEDS[:1], "train_rows": 900, "evaluate_every": 50}  # a minute of one core
+
 _ALL = (
-    Experiment(
-        name="mog",
-        title="Mixture of Gaussians with a 2-D latent (section 6.1, Fig. 2)",
-        dataset="mog",
-        missing=(0.5,),
-        latent_dims=(2,),
-        networks={"paper": _toy},
-        settings=Settings(budget=5, epochs=500),  # batch 64, rate 1e-3 constant, clip norm 10
-        scales={
-            "smoke": Scale(epochs=2, seeds=SEEDS[:2], train_rows=1280, grid=100),
-            # 6 % of the paper's epochs, three of its five seeds, two of its three budgets: about two hours of one core
-            "laptop": Scale(epochs=30, seeds=SEEDS[:3], budgets=(5, 15), evaluate_every=15),
-            "paper": Scale(epochs=500, budgets=(5, 15, 25)),
-        },
-        evaluation="grid",
+    _MOG,
+    _mog(
+        "mog-complete", "One VAE fitted to complete rows of the mixture of Gaussians (section 3, Fig. 1)",
+        smoke={"train_rows": 900}, laptop=_ONE_RUN, paper=_ONE_RUN, settings={}, methods=("VAE",),
+        look_at=(40, 41, 42, 43, 44), look_limit=2.0,
+    ),
+    _mog(
+        "mog-rejection", "Two objectives or one, with exact imputations (appendix C, Fig. 5, left)",
+        smoke={"train_rows": 320, "imputer_grid": 30},
+        laptop={"epochs": 15, "seeds": SEEDS[:2], "imputer_grid": 100},
+        paper={"epochs": 180, "evaluate_every": 30},
+        settings={"epochs": 180, "schedule": "cosine"}, methods=_CONTROLS, imputers=("exact",),
+    ),
+    _mog(
+        "mog-oracles", "Two objectives or one, with oracle imputations (appendix C, Fig. 5, centre and right)",
+        smoke={"train_rows": 320, "imputers": ("oracle1-0", "oracle2-1"), "jsd_rows": 20, "jsd_samples": 20},
+        laptop={"epochs": 15, "seeds": SEEDS[:1]} | _JSD,
+        paper={"epochs": 300, "jsd_samples": 10_000},
+        settings={"epochs": 300, "schedule": "cosine"}, methods=_CONTROLS, imputers=oracles.NAMES,
+    ),
+    _mog(
+        "mog-snr", "Signal-to-noise ratio of the gradients (appendix F.1.1, Fig. 8)",
+        smoke={}, laptop={}, paper={}, settings={}, signal_to_noise=True,
+        methods=("MissVAE", "MissSVAE", "MissIWAE", "MissSIWAE"),
     ),
     # DeMissVAE's encoder reads the mask on this data set alone, as in the authors' configuration
     _uci("power", 200_000, networks=partial(_WIDE, mask_imputed=True), latent_dim=16, batch=512, clip=0.5),

@@ -25,6 +25,7 @@ SCALES = ("smoke", "laptop", "paper")  # small to large
 SCALED = (  # what differs between scales
     "scale", "epochs", "steps", "seed", "data_source", "train_rows", "val_rows", "test_rows", "grid", "network",
     "batch_size", "learning_rate", "importance_samples", "refit_steps", "refit_samples",
+    "imputer_grid", "jsd_rows", "jsd_samples",
 )  # fmt: skip
 NAMED = ("experiment", "scale", "method", "budget", "seed")  # request keys that name the file
 SOURCES = {
@@ -329,6 +330,8 @@ def _reduced(records: list[Record]) -> str:
     said = [f"networks of a {name} of the size" for name in _values(records, "network") if name not in ours]
     said += [f"learning rate {_join(rates)}"] if (rates := _known(records, "learning_rate")) else []
     said += [f"{_join(draws)} importance samples"] if (draws := _known(records, "importance_samples")) else []
+    grids = [points for points in _known(records, "imputer_grid") if points != "0"]
+    said += [f"exact imputations on a grid of {points} × {points} latents" for points in grids]
     for key, what in (("train_rows", "training"), ("test_rows", "test")):
         if counts := [count for count in _known(records, key) if count not in ours]:
             said.append(f"the first {_join(counts)} {what} rows")

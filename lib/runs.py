@@ -22,6 +22,7 @@ from . import checkpoints, samplers
 from .missingness import Split
 from .models import VAE
 from .shapes import Float, Tensor
+from .snr import SignalToNoise
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ class Run:
     path: Path | None = None  # of its checkpoint
     bound = math.nan  # of the latest epoch
 
-    def __init__(self, method, make_model, split: Split, seed: Hashable, settings: Settings, sampler, device: str):
+    def __init__(
+        self, method, make_model, split: Split, seed: Hashable, settings: Settings, sampler, device: str,
+        signal_to_noise: bool = False,
+    ):  # fmt: skip
         self.method, self.settings, self.sampler = method, settings, sampler
         self.key, self.seed = seed, getattr(seed, "seed", seed)
         seed = self.seed
@@ -93,6 +97,7 @@ class Run:
         if settings.keep == "best" and self.x_val is None:
             raise ValueError("keep='best' needs validation rows.")
         self.bound_sum, self.order = 0.0, None
+        self.snr = SignalToNoise(len(self.weights), self.device) if signal_to_noise else None
         self.state = self._first_imputations(self.x, self.m)
         self.state_val = None if self.x_val is None else self._first_imputations(self.x_val, self.m_val)
 
@@ -120,6 +125,8 @@ class Run:
             decoder = torch.autograd.grad(loss, self.decoder, retain_graph=True)
             gradients = torch.autograd.grad(-phi_bound.mean(), self.encoder) + decoder
         torch.cat([gradient.reshape(-1) for gradient in gradients], out=self.weights.grad)
+        if self.snr:
+            self.snr.add(self.weights.grad)
         norm = torch.linalg.vector_norm(self.weights.grad)  # encoder and decoder together
         self.set_learning_rate()
         self.descend(norm)
@@ -141,13 +148,19 @@ class Run:
         if not self.method.imputes:
             return self.x.index_select(0, rows), self.m.index_select(0, rows)
         state = type(self.state)(*(stored[:, rows] for stored in self.state))
-        if epoch >= 1:  # at first neither network knows anything: the marginal imputations stay
+        if self.refreshes:
             state = samplers.impute(
                 self.sampler, self.model, self.m[rows], state, steps=self.settings.sampler_steps, generator=self.noise
             )
             for stored, new in zip(self.state, state, strict=True):
                 stored[:, rows] = new
         return state.x, self.m[rows]
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether the sampler works in this epoch. In the first neither network knows anything, and the marginal
+        imputations stay, unless the sampler needs no network."""
+        return self.method.imputes and (self.epoch >= 1 or self.sampler.from_start)
 
     def shuffle(self) -> None:
         """The order of the rows in the current epoch."""
@@ -181,6 +194,8 @@ class Run:
         bound = self.bound_sum / (steps or self.steps_per_epoch)
         self.log({"epoch": epoch, "train_bound": bound})
         self.bound_sum = 0.0
+        if self.snr:
+            self.log(self.snr.end_epoch(sum(p.numel() for p in self.encoder)))
         if self.x_val is not None:
             bound = self.validation_bound()
             self.log({"validation_bound": bound})
@@ -210,7 +225,7 @@ class Run:
             x, m = self.x_val[rows], self.m_val[rows]
             if self.method.imputes:
                 state = type(self.state_val)(*(stored[:, rows] for stored in self.state_val))
-                if self.epoch > 1:
+                if self.epoch > 1 or self.sampler.from_start:
                     steps = self.settings.sampler_steps
                     state = samplers.impute(self.sampler, self.model, m, state, steps=steps, generator=noise)
                     for stored, new in zip(self.state_val, state, strict=True):
@@ -231,6 +246,7 @@ class Run:
             "model": self._model_state(), "best": self.best,
             "noise": self.noise.get_state(), "dropout": [get() for get, _ in self._dropout()],
             "state": [t.clone() for t in self.state or ()], "state_val": list(self.state_val or ()),
+            "snr": self.snr.state() if self.snr else None,
         }  # fmt: skip
         checkpoints.save(content, path)
 
@@ -253,6 +269,8 @@ class Run:
         if self.method.imputes:
             self.state = type(self.state)(*content["state"])
             self.state_val = type(self.state)(*content["state_val"]) if content["state_val"] else None
+        if self.snr:
+            self.snr.resume(content["snr"])
 
     def _dropout(self) -> list[tuple[Callable, Callable]]:
         """How to read and how to write the state of the generators that dropout draws from."""

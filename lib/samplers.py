@@ -33,11 +33,17 @@ class Chain(NamedTuple):
 
 
 class Sampler(NamedTuple):
-    """`init(model, x [K, B, D], m [B, D], generator) -> state`; `step(model, m, state, generator) -> state`."""
+    """`init(model, x [K, B, D], m [B, D], generator) -> state`; `step(model, m, state, generator) -> state`.
+
+    from_start: works in the first epoch too, as it needs no trained network. alone: written for a single run, not for
+    `torch.vmap` over several.
+    """
 
     name: str
     init: Callable
     step: Callable
+    from_start: bool = False
+    alone: bool = False
 
 
 @torch.no_grad()

@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 import torch
 
-from . import checkpoints, datasets, evaluation, locks, missingness, models, refit, training
+from . import (
+    checkpoints, datasets, evaluation, inspection, locks, missingness, models, oracles, refit, samplers, samplers_exact,
+    training,
+)  # fmt: skip
 from .methods import Method
 from .methods import get as get_method
 from .plans import EXPERIMENTS, SEEDS, Experiment
@@ -71,6 +74,16 @@ def make_model(plan: Experiment, method: Method, request: dict, content: dataset
     """A fresh model of the run that is asked for."""
     options = {key: request[key] for key in ("latent_dim", "network") if key in request}
     return plan.make_model(method, request["budget"], content.train.shape[1], **options)
+
+
+def make_sampler(plan: Experiment, request: dict, content: datasets.DataSet) -> samplers.Sampler:
+    """What completes the rows of the run that is asked for. ValueError where an oracle has no true density to ask."""
+    if not plan.imputers:
+        return plan.sampler
+    if request["imputer"] != "exact":
+        return oracles.oracle(content.truth, request["imputer"])
+    points = request["imputer_grid"]
+    return samplers_exact.on_grid(points=points) if points else samplers_exact.rejection()
 
 
 # ---- during training ------------------------------------------------------------------------------------------
@@ -149,8 +162,8 @@ def feature_network(
 
 
 def outcome(
-    plan: Experiment, method: Method, request: dict, result: training.Result, rows: Rows, batch_size: int, *,
-    device: str, checkpoint: Path, progress: bool | Callable[[int, str], None], **options,
+    plan: Experiment, method: Method, request: dict, result: training.Result, rows: Rows, content: datasets.DataSet,
+    batch_size: int, *, device: str, checkpoint: Path, progress: bool | Callable[[int, str], None], **options,
 ) -> Outcome:  # fmt: skip
     """What a training that came to an end will be recorded with."""
     metrics = METRICS[plan.evaluation] + (("fid",) if plan.fid else ())
@@ -159,7 +172,11 @@ def outcome(
         return Outcome("failed", dict.fromkeys(metrics) | sizes, result.message)
     if result.status == "stopped" or plan.evaluation == "grid":
         last = {name: result.history[name][-1] for name in metrics if name in result.history}
-        return Outcome(result.status, last | sizes)
+        if result.status == "stopped":
+            return Outcome("stopped", last | sizes)
+        started = time.perf_counter()
+        found, shown = inspection.inspect(plan, method, request, result, content)
+        return Outcome("finished", last | sizes | found, pictures=shown, seconds=time.perf_counter() - started)
     started, limit = time.perf_counter(), options.get("time_limit")
     deadline = math.inf if limit is None else time.monotonic() + limit
     fitted, x = result.model.eval(), rows.test.x.to(device)

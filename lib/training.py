@@ -61,6 +61,7 @@ def train(
     time_limit: float | None = None,
     device: str = "cpu",
     together: int | None = None,
+    signal_to_noise: bool = False,
     progress: bool | Callable[[int, str], None] = True,
 ) -> list[Result]:
     """Fit one model per seed.
@@ -80,6 +81,7 @@ def train(
         together: how many runs are stepped as one (see `lib.groups`); without it all of them on a GPU, and one after
             the other on a CPU, where it gains nothing. A run trained with others agrees with the same run alone up to
             rounding (with dropout, in law).
+        signal_to_noise: log that of the gradients in every epoch (see `lib.snr`).
         progress: a bar on standard error, or a function of (steps done since the last call, what is going on).
 
     Raises:
@@ -106,7 +108,7 @@ def train(
             on_result(result)
 
     def start(position: int) -> Run:
-        run = Run(method, make_model, splits[position], seeds[position], settings, sampler, device)
+        run = Run(method, make_model, splits[position], seeds[position], settings, sampler, device, signal_to_noise)
         run.path = checkpoint(run.key) if checkpoint else None
         if run.path:
             run.resume(run.path)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from lib import methods, missingness, records
+from lib import methods, missingness, oracles, records
 from lib.methods import FIGURE2
 from lib.networks import parameter_count
 from lib.plans import EXPERIMENTS, SEEDS
@@ -32,6 +32,13 @@ LATENT_COUNTS = {  # latent: decoder, encoder of a Gaussian
     ("mnist", 200): (2_454_688, 2_897_552), ("omniglot", 25): (6_732_096, 11_193_906),
     ("omniglot", 100): (7_346_496, 11_270_856), ("omniglot", 200): (8_165_696, 11_373_456),
 }  # fmt: skip
+CONTROLS = ("CVI-VAE", "MVB-VAE", "DeMissVAE")
+STUDIES = {  # epochs, schedule, methods, runs, training rows
+    "mog-complete": (500, "constant", ("VAE",), 1, 900),
+    "mog-rejection": (180, "cosine", CONTROLS, 5, 0),
+    "mog-oracles": (300, "cosine", CONTROLS, 5, 0),
+    "mog-snr": (500, "constant", ("MissVAE", "MissSVAE", "MissIWAE", "MissSIWAE"), 5, 0),
+}
 MIXTURES = ("MissVAE", "MissSVAE", "MissIWAE", "MissSIWAE")
 
 
@@ -41,15 +48,31 @@ def counts(plan, name: str, features: int, **options) -> tuple[int, int]:
 
 
 def test_the_experiments_of_the_paper_and_their_scales():
-    assert list(EXPERIMENTS) == ["mog", *UCI, *IMAGES]
+    assert list(EXPERIMENTS) == ["mog", *STUDIES, *UCI, *IMAGES]
     for name, plan in EXPERIMENTS.items():
-        assert (plan.name, plan.dataset, plan.methods) == (name, name, FIGURE2)
         assert tuple(plan.scales) == records.SCALES
+        if name in STUDIES:
+            continue
+        assert (plan.name, plan.dataset, plan.methods) == (name, name, FIGURE2)
         paper = plan.scales["paper"]
         assert paper.seeds == SEEDS and paper.network == "paper" and paper.data == "auto"
         assert not (paper.train_rows or paper.val_rows or paper.test_rows or paper.batch_size or paper.learning_rate)
         for scale in plan.scales.values():
             assert set(scale.seeds) <= set(SEEDS) and set(scale.missing) <= set(plan.missing)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_studies_differ_from_the_main_comparison_only_where_the_paper_does(name):
+    plan, main = EXPERIMENTS[name], EXPERIMENTS["mog"]
+    epochs, schedule, chosen, seeds, rows = STUDIES[name]
+    paper = plan.scales["paper"]
+    assert (plan.name, plan.dataset, plan.missing, plan.networks) == (name, "mog", (0.5,), main.networks)
+    assert (paper.length, paper.budgets, paper.grid) == ({"epochs": epochs}, (5,), 500)
+    assert (plan.settings.schedule, plan.settings.epochs) == (schedule, epochs)
+    assert (plan.settings.learning_rate, plan.settings.batch_size, plan.settings.clip_norm) == (1e-3, 64, 10.0)
+    assert (plan.methods, len(paper.seeds), paper.train_rows) == (chosen, seeds, rows)
+    assert (plan.imputers, paper.imputer_grid) == ({"mog-rejection": ("exact",), "mog-oracles": oracles.NAMES}.get(name, ()), 0)
+    assert plan.signal_to_noise == (name == "mog-snr")
 
 
 @pytest.mark.parametrize("name", UCI)

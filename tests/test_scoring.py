@@ -165,7 +165,7 @@ def test_the_likelihood_is_that_of_the_refitted_encoder(monkeypatch):
     kept, honest = [], scoring.outcome
     monkeypatch.setattr(scoring, "outcome", lambda *a, **o: kept.append(a) or honest(*a, **o))
     (record,) = run("gas", seeds=[1], missing=0.8)
-    plan, method, request, result, rows, batch = kept[0]
+    plan, method, request, result, rows, _, batch = kept[0]
     again = refit.refit_encoder(
         method, result.model, rows.test.x, steps=5, samples=5, batch_size=batch, seed=1, progress=False
     ).model

@@ -1,0 +1,90 @@
+"""Signal-to-noise ratio of gradients: its definition, its place in the training, and that it changes nothing."""
+
+import math
+
+import pytest
+import tiny
+import torch
+
+from lib import groups, snr, training
+
+
+def definition(gradients: torch.Tensor) -> torch.Tensor:
+    """|mean / unbiased standard deviation| of each weight, over gradients [batches, P]."""
+    return (gradients.mean(0) / gradients.std(0)).abs()
+
+
+def test_sums_give_the_ratios_of_the_stored_gradients():
+    gradients = torch.randn(50, 30, generator=torch.Generator().manual_seed(0)) + 3
+    gradients[:, 7] *= 1e-12  # a unit whose gradient is tiny counts as any other
+    sums = snr.SignalToNoise(30, torch.device("cpu"))
+    for epoch in (gradients, gradients.flip(0)[:20]):  # the second epoch must not remember the first
+        for gradient in epoch:
+            sums.add(gradient)
+        wanted = definition(epoch.double())
+        got = sums.end_epoch(encoder=10)
+        assert got["snr_phi"] == pytest.approx(float(wanted[:10].sum()), rel=1e-9)
+        assert got["snr_theta"] == pytest.approx(float(wanted[10:].sum()), rel=1e-9)
+
+
+def test_large_means_do_not_cancel():
+    gradients = 1e4 + torch.randn(300, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    sums = snr.SignalToNoise(4, torch.device("cpu"))
+    for gradient in gradients:
+        sums.add(gradient)
+    assert sums.end_epoch(4)["snr_phi"] == pytest.approx(float(definition(gradients).sum()), rel=1e-10)
+
+
+def test_dead_and_constant_units_do_not_count():
+    gradients = torch.zeros(5, 3)
+    gradients[:, 1] = 0.1  # never changes: infinite
+    gradients[:, 2] = torch.arange(5.0)
+    sums = snr.SignalToNoise(3, torch.device("cpu"))
+    for gradient in gradients:
+        sums.add(gradient)
+    assert sums.end_epoch(2) == {"snr_phi": 0.0, "snr_theta": pytest.approx(2 / math.sqrt(2.5))}
+    sums.add(gradients[0])
+    assert sums.end_epoch(2) == {}  # one gradient has no spread
+
+
+@pytest.mark.parametrize("name", ["MissSVAE", "DeMissVAE"])
+def test_the_epochs_gradients_before_clipping(name, monkeypatch):
+    """Against gradients stored by the test; the clip norm is so small that clipped ones would be another matter."""
+    settings = training.Settings(budget=3, epochs=3, batch_size=tiny.BATCH, clip_norm=1e-3)
+    stored, honest = [], training.Run.descend
+    monkeypatch.setattr(
+        training.Run, "descend", lambda self, norm: (stored.append(self.weights.grad.clone()), honest(self, norm))[1]
+    )
+    (result,) = tiny.train(name, settings=settings, signal_to_noise=True)
+    encoder = sum(p.numel() for p in result.model.encoder.parameters())
+    assert len(stored) == 3 * tiny.STEPS
+    for epoch in range(3):
+        ratio = definition(torch.stack(stored[epoch * tiny.STEPS :][: tiny.STEPS]).double()).nan_to_num(posinf=0.0)
+        assert result.history["snr_phi"][epoch] == pytest.approx(float(ratio[:encoder].sum()), rel=1e-6)
+        assert result.history["snr_theta"][epoch] == pytest.approx(float(ratio[encoder:].sum()), rel=1e-6)
+    assert result.history["snr_phi"][0] > 0
+
+
+def test_watching_changes_nothing_else():
+    watched, plain = (tiny.train("MissIWAE", signal_to_noise=flag)[0] for flag in (True, False))
+    for name in ("snr_phi", "snr_theta"):
+        assert len(watched.history.pop(name)) == len(plain.history["epoch"])
+    assert tiny.same(watched, plain)
+
+
+def test_an_interrupted_epoch_ends_with_the_same_ratios(tmp_path, monkeypatch):
+    (whole,) = tiny.train("MissVAE", signal_to_noise=True)
+    options = {"signal_to_noise": True, "checkpoint": lambda seed: tmp_path / f"{seed}.pt"}
+    with monkeypatch.context() as patch:
+        tiny.at_step(patch, tiny.STEPS + 2, tiny.press_ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            tiny.train("MissVAE", **options)
+    (resumed,) = tiny.train("MissVAE", **options)
+    assert tiny.same(resumed, whole)
+
+
+def test_runs_that_are_watched_are_trained_one_by_one():
+    run = tiny.run("MissSVAE")
+    assert groups.obstacle(run) == ""
+    run.snr = snr.SignalToNoise(len(run.weights), run.device)
+    assert "signal-to-noise" in groups.obstacle(run)
