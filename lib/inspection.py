@@ -100,7 +100,8 @@ def look(
         )
     if not masked:
         if completions is None:
-            z = samplers_exact.rejection_latents(model, x, m, how.look_draws, generator)
+            # rejection would wait minutes for each row: these posteriors are narrow
+            z = samplers_exact.grid_latents(model, x, m, how.look_draws, generator, points=request["grid"])
             with torch.no_grad():
                 completions = torch.where(m, x, model.decode(z).sample(generator))
         panels["imputations"] = posteriors.imputation_density(model, completions, m, **grid)

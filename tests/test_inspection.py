@@ -7,9 +7,7 @@ import math
 import pytest
 import torch
 
-from lib import (
-    datasets, densities, experiments, missingness, oracles, plans, posteriors, records, samplers_exact, scoring,
-)  # fmt: skip
+from lib import datasets, densities, experiments, missingness, oracles, plans, posteriors, records, scoring
 
 SMALL = plans.Scale(
     epochs=2, seeds=(3, 4), budgets=(3,), train_rows=130, grid=40, look_rows=12, look_points=24, look_draws=60,
@@ -31,9 +29,8 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setitem(
         datasets.REGISTRY, "mog", dataclasses.replace(data, embedded=functools.cache(data.embedded))
     )
-    for module, name in ((posteriors, "grid_log_likelihood"), (samplers_exact, "rejection_latents")):
-        coarse = functools.partial(getattr(module, name), points=60)
-        monkeypatch.setattr(module, name, lambda *a, f=coarse, **o: f(*a, **{k: v for k, v in o.items() if k != "points"}))
+    honest = posteriors.grid_log_likelihood
+    monkeypatch.setattr(posteriors, "grid_log_likelihood", lambda *a, **options: honest(*a, **options | {"points": 60}))
     monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")
     monkeypatch.setenv("MISSVAE_RESULTS", str(tmp_path / "results"))
     monkeypatch.delenv("MISSVAE_DATA", raising=False)
