@@ -105,10 +105,9 @@ def look(
             with torch.no_grad():
                 completions = torch.where(m, x, model.decode(z).sample(generator))
         panels["imputations"] = posteriors.imputation_density(model, completions, m, **grid)
-    cell = (2 * plan.look_limit / how.look_points) ** 2
     return grid | {
         "rows": rows,
         "observed": ["".join(map(str, row)) for row in m.int().tolist()],
         "panels": {name: [densities.pack(d.numpy()) for d in ds] for name, ds in panels.items()},
-        "mass": {name: [round(float(d.sum()) * cell, 5) for d in ds] for name, ds in panels.items()},
+        "mass": {name: posteriors.grid_mass(ds, plan.look_limit).tolist() for name, ds in panels.items()},
     }

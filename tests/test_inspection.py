@@ -62,9 +62,8 @@ def test_the_first_seed_of_each_method_leaves_what_its_figure_shows(method, pane
     data = datasets.load("mog", "embedded")
     train, _, _ = missingness.mask_splits(data.train, data.val, data.test, missing=0.5, seed=3)
     assert shown["observed"] == ["".join(map(str, row)) for row in train.m[20:25].int().tolist()]
-    cell = (2 * shown["limit"] / shown["points"]) ** 2
     for name in panels:
-        mass = densities_of(first, name).sum((1, 2)) * cell
+        mass = posteriors.grid_mass(densities_of(first, name), shown["limit"])
         assert mass.tolist() == pytest.approx(shown["mass"][name], abs=0.02)
         assert all(0.2 < value < 1.2 for value in shown["mass"][name])  # a coarse grid on a part of the plane
     for missing in range(10, 100, 10):
