@@ -51,14 +51,12 @@ def divergence(plan: Experiment, request: dict, content: DataSet) -> dict[str, f
 
 
 def complexity(plan: Experiment, method: Method, request: dict, model: VAE, content: DataSet) -> dict[str, float]:
-    """How far posteriors are from Gaussian, and the encoder's from the model's, on the first test rows; how much
+    """How far posteriors are from Gaussian, and the encoder's from the model's, on the first training rows; how much
     missing values say about the latent (appendix A), by per cent missing. Nats, with errors over rows."""
-    how, seed = plan.scales[request["scale"]], request["seed"]
-    generator = torch.Generator().manual_seed(seed)
-    _, _, (x, m) = missingness.mask_splits(
-        content.train, content.val, content.test, missing=plan.missing[0], seed=seed
-    )
-    x, m, ones = x[: how.look_rows], m[: how.look_rows], torch.ones_like(m[: how.look_rows])
+    how = plan.scales[request["scale"]]
+    generator = torch.Generator().manual_seed(request["seed"])
+    x, m = (part[: how.look_rows] for part in _training_rows(plan, method, request, content))
+    ones = torch.ones_like(m)
     completed, grid = model.encoder_input != "masked", {"points": request["grid"]}
     found = {
         "nongaussian_complete": posteriors.nongaussianity(model, x, ones, **grid),
@@ -72,6 +70,13 @@ def complexity(plan: Experiment, method: Method, request: dict, model: VAE, cont
     return {name + end: number for name, pair in pairs.items() for end, number in zip(("", "_se"), pair, strict=True)}
 
 
+def _training_rows(plan: Experiment, method: Method, request: dict, content: DataSet) -> missingness.Masked:
+    """The rows that the run was trained on, but complete, and their masks; of a run on complete rows, masks as if."""
+    train = content.train[: request["train_rows"] or None] if method.complete else content.train
+    generator = torch.Generator().manual_seed(request["seed"])
+    return missingness.drop_empty(train, missingness.uniform(tuple(train.shape), plan.missing[0], generator))
+
+
 def look(
     plan: Experiment, method: Method, request: dict, model: VAE, content: DataSet, completions: torch.Tensor | None
 ) -> dict:
@@ -82,9 +87,8 @@ def look(
     """
     how, rows = plan.scales[request["scale"]], list(plan.look_at)
     generator = torch.Generator().manual_seed(request["seed"])
-    train = content.train[: request["train_rows"] or None] if method.complete else content.train
-    x, m = missingness.drop_empty(train, missingness.uniform(tuple(train.shape), plan.missing[0], generator))
-    x, m, ones = x[rows], m[rows], torch.ones_like(m[rows])
+    x, m = (part[rows] for part in _training_rows(plan, method, request, content))
+    ones = torch.ones_like(m)
     grid = {"points": how.look_points, "limit": plan.look_limit}
     masked = model.encoder_input == "masked"
     with torch.no_grad():

@@ -27,7 +27,7 @@ class Scale:
         data: source of the data instead of "auto".
         imputer_grid: points per latent axis on which "exact" imputations are drawn; 0 = by rejection.
         jsd_rows, jsd_samples: of the divergence of the imputations from the true ones; 0 rows = all.
-        look_rows, look_points, look_draws: test rows (0 = no look), points per axis of a picture, and draws, when a
+        look_rows, look_points, look_draws: training rows (0 = no look), points per axis of a picture, and draws, when a
             fitted model is looked at (`lib.inspection`).
         network, batch_size, learning_rate: instead of the paper's.
     """
