@@ -6,10 +6,11 @@ import numpy as np
 
 from . import records as records_module
 from . import reference
-from .claims import Finding, examine
+from .claims import SCORE, Claim, claims
 from .figures import BUDGETS
 from .methods import FIGURE2, METHODS
 from .records import Record
+from .verdicts import NOT_COMPARABLE, NOT_RUN, Finding, examine
 
 OBJECTIVES = {  # name in `lib.objectives` -> how the paper writes it
     "elbo": r"$\mathcal L_{\rm ELBO}$ (4)",
@@ -118,27 +119,40 @@ def _result(runs: Sequence[Record]) -> list:
 
 
 def claims_table(records: Sequence[Record], figure: str = "fig2", budgets: Sequence[int] = BUDGETS) -> str:
-    """What the paper says about a figure and whether the records agree (see `claims.examine`), a column per
+    """What the paper says about a figure and whether the records agree (see `verdicts.examine`), a column per
     budget."""
     groups = [[r for r in records if r.request["budget"] == budget] for budget in budgets]
     header = ["the paper says", *(f"budget {budget}" for budget in budgets)]
-    rows = [[claim, *(finding(examine(claim, runs), claim.relation) for runs in groups)]
-            for claim in reference.claims(figure)]  # fmt: skip
+    rows = [[claim, *(finding(examine(claim, runs), claim) for runs in groups)] for claim in claims(figure)]
     return markdown(header, rows)
 
 
-def finding(found: Finding, relation: str) -> str:
+def finding(found: Finding, claim: Claim) -> str:
     """Such as "**holds**: +0.31 [+0.22, +0.42], 3 pairs"."""
-    if found.verdict in ("not run", "not comparable"):
+    if found.verdict in (NOT_RUN, NOT_COMPARABLE):
         return found.verdict
-    form = ".1f" if relation == "steadier" else "+.2f"
+    numbers = measured(found, claim)
+    return f"**{found.verdict}**: {numbers}" if np.isfinite(found.value) else f"**{found.verdict}**, {numbers}"
+
+
+def measured(found: Finding, claim: Claim) -> str:
+    """Such as "+0.31 [+0.22, +0.42], 3 pairs"; empty where there is nothing to compare."""
+    if found.verdict in (NOT_RUN, NOT_COMPARABLE):
+        return ""
+    form = difference_form(claim)
+    unit = "×" if claim.relation == "steadier" else ""
     if not np.isfinite(found.low):
-        value = f": {number(found.value, form)}" if np.isfinite(found.value) else ""
-        return f"**{found.verdict}**{value}, too few runs"
+        return f"{number(found.value, form)}{unit}, too few runs" if np.isfinite(found.value) else "too few runs"
     value, low, high = (number(end, form) for end in (found.value, found.low, found.high))
-    unit = "×" if relation == "steadier" else ""
-    runs = f"{found.runs} {'pairs' if found.paired else 'runs'}"
-    return f"**{found.verdict}**: {value}{unit} [{low}, {high}], {runs}"
+    runs = "1 pair, over rows" if found.over_rows else f"{found.runs} {'pairs' if found.paired else 'runs'}"
+    return f"{value}{unit} [{low}, {high}], {runs}"
+
+
+def difference_form(claim: Claim) -> str:
+    """How what a claim compares is printed: a ratio, nats, or the metric's own unit."""
+    if claim.relation == "steadier":
+        return ".1f"
+    return {SCORE: "+.2f", "snr_phi": "+,.0f", "snr_theta": "+,.0f"}.get(claim.metric, "+.3f")
 
 
 def number(value: float, form: str = ".3f") -> str:

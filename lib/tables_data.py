@@ -6,13 +6,14 @@ import numpy as np
 import torch
 
 from . import reference
-from .claims import examine
+from .claims import PARTS, Claim, claims
 from .methods import FIGURE2
 from .methods import get as get_method
 from .plans import EXPERIMENTS
 from .records import Record
 from .reference import TITLES
 from .tables import finding, markdown, number
+from .verdicts import difference, examine
 
 FEATURES = {"gas": 8, "power": 6, "hepmass": 21, "miniboone": 43, "mnist": 784, "omniglot": 784}
 
@@ -86,7 +87,7 @@ def deviations(record: Record) -> list[str]:
     if (rate := request.get("learning_rate", 0)) not in (0, plan.settings.learning_rate):
         found.append(f"learning rate {rate:g}")
     for key, what in (("train_rows", "training"), ("test_rows", "test")):
-        if request.get(key):
+        if request.get(key) and request[key] != getattr(paper, key):
             found.append(f"{plain(request[key])} {what} rows")
     if request.get("importance_samples", 0) < paper.importance_samples:
         found.append(f"$I={plain(request['importance_samples'])}$ instead of {plain(paper.importance_samples)}")
@@ -185,20 +186,19 @@ def fid_table(records: Sequence[Record], experiments: Sequence[str], missing: fl
 
 
 def statements_table(records: Sequence[Record], figure: str, experiments: Sequence[str], **where) -> str:
-    """What the paper says about a figure, whether the records agree (see `claims.examine`), and the difference in the
+    """What the paper says about a figure, whether the records agree (see `verdicts.examine`), and the difference in the
     paper's own numbers; a column per data set. `where` chooses the runs, except for what a statement varies."""
 
-    def cell(claim: reference.Claim, name: str) -> str:
+    def cell(claim: Claim, name: str) -> str:
         missing = where.get("missing")
         if not claim.about(name, missing):
             return "not claimed"
-        found = finding(examine(claim, _chosen(records, name, where, claim.varies)), claim.relation)
+        found = finding(examine(claim, _chosen(records, name, where, claim.varies)), claim)
         setting = {"missing": missing} if missing is not None else {}
-        paper = reference.difference(claim, int(figure.split()[0][3:]), name, **setting)
+        paper = difference(claim, PARTS[figure].numbers, name, **setting)
         return found + (f"; paper {number(paper, '+.2f')}" if np.isfinite(paper) else "")
 
-    claims = reference.claims(figure)
-    rows = [[claim, *(cell(claim, name) for name in experiments)] for claim in claims]
+    rows = [[claim, *(cell(claim, name) for name in experiments)] for claim in claims(figure)]
     return markdown(["the paper says", *(TITLES[name] for name in experiments)], rows)
 
 

@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lib import claims
+from lib import oracles
+from lib.claims import METRICS, PARTS, SEVEN, ZERO, Claim, chosen, claims
+from lib.intervals import paired_interval, rows_interval, spread_interval
+from lib.methods import FIGURE2, METHODS
+from lib.plans import EXPERIMENTS
 from lib.records import Record
-from lib.reference import Claim
+from lib.verdicts import examine
 
 
-def run(method, seed, value, status="finished", **request):
+def run(method, seed, value, status="finished", metrics=None, **request):
     request = dict(method=method, seed=seed, budget=5, scale="laptop", epochs=50, data_source="authors") | request
-    return Record(request, status, {"test_log_likelihood": value}, {}, {})
+    return Record(request, status, {"test_log_likelihood": value} | (metrics or {}), {}, {})
 
 
 def runs(method, values, **request):
@@ -23,11 +27,15 @@ higher = Claim("A", ">", "B")
 
 @pytest.mark.parametrize(
     ("a", "verdict"),
-    [([-2.1, -2.2, -2.0], "holds"), ([-2.9, -2.95, -3.1], "fails"), ([-2.1, -2.9, -2.5], "not decided")],
+    [
+        ([-2.1, -2.2, -2.0], "holds"),
+        ([-2.9, -2.95, -3.1], "does not hold"),
+        ([-2.1, -2.9, -2.5], "undecided at this scale"),
+    ],
 )
 def test_higher(a, verdict):
     b = [-2.5, -2.55, -2.45]
-    finding = claims.examine(higher, runs("A", a) + runs("B", b))
+    finding = examine(higher, runs("A", a) + runs("B", b))
     expected = stats.ttest_rel(a, b).confidence_interval(0.95)
     assert finding.verdict == verdict and finding.paired and finding.runs == 3
     np.testing.assert_allclose((finding.low, finding.high), expected, rtol=1e-10)
@@ -36,32 +44,37 @@ def test_higher(a, verdict):
 
 def test_pairs_are_made_by_seed_not_by_order():
     a, b = runs("A", [-1.0, -2.0, -3.0]), runs("B", [-1.1, -2.1, -3.1])
-    assert claims.examine(higher, a + b[::-1]).verdict == "holds"
+    assert examine(higher, a + b[::-1]).verdict == "holds"
 
 
 def test_only_shared_seeds_are_paired_and_without_two_the_groups_are_compared():
     a, b = runs("A", [-1.0, -2.0, -3.1]), runs("B", [-1.1, -2.2])
-    finding = claims.examine(higher, a + b)
+    finding = examine(higher, a + b)
     assert finding.runs == 2 and finding.value == pytest.approx(0.15)
     b = [run("B", seed, value) for seed, value in ((7, -1.1), (8, -2.2))]
-    finding = claims.examine(higher, a + b)
+    finding = examine(higher, a + b)
     expected = stats.ttest_ind([-1.0, -2.0, -3.1], [-1.1, -2.2], equal_var=False).confidence_interval(0.95)
     assert not finding.paired and finding.runs == 5
     np.testing.assert_allclose((finding.low, finding.high), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "holds"), (0.5, "fails"), (-0.5, "fails"), (0.1, "not decided")])
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [(0.0, "holds"), (0.5, "does not hold"), (-0.5, "does not hold"), (0.1, "undecided at this scale")],
+)
 def test_comparable(shift, verdict):
     b = np.array([-2.5, -2.6, -2.4])
     a = b + shift + [0.01, -0.01, 0.0]
-    assert claims.examine(Claim("A", "~", "B", margin=0.1), runs("A", a) + runs("B", b)).verdict == verdict
+    assert examine(Claim("A", "~", "B", margin=0.1), runs("A", a) + runs("B", b)).verdict == verdict
 
 
-@pytest.mark.parametrize(("scale", "verdict"), [(0.01, "holds"), (100.0, "fails"), (1.0, "not decided")])
+@pytest.mark.parametrize(
+    ("scale", "verdict"), [(0.01, "holds"), (100.0, "does not hold"), (1.0, "undecided at this scale")]
+)
 def test_steadier(scale, verdict):
     b = np.array([-2.5, -2.7, -2.4, -2.2])
     a = -2 + scale * (b + 2.45)
-    finding = claims.examine(Claim("A", "steadier", "B"), runs("A", a) + runs("B", b))
+    finding = examine(Claim("A", "steadier", "B"), runs("A", a) + runs("B", b))
     assert finding.verdict == verdict and finding.value == pytest.approx(1 / scale)
 
 
@@ -69,7 +82,7 @@ def test_the_spread_interval_covers_the_true_ratio_as_often_as_it_says():
     random = np.random.default_rng(0)
     trials = 1000
     samples = random.standard_normal((trials, 2, 3)) * [[1.0], [3.0]]
-    intervals = [claims.spread_interval(a, b) for a, b in samples]
+    intervals = [spread_interval(a, b) for a, b in samples]
     covered = np.mean([low < 3 < high for _, low, high in intervals])
     assert abs(covered - 0.95) < 4 * (0.95 * 0.05 / trials) ** 0.5
 
@@ -77,53 +90,184 @@ def test_the_spread_interval_covers_the_true_ratio_as_often_as_it_says():
 def test_one_run_decides_nothing():
     records = runs("A", [-1.0]) + runs("B", [-9.0])
     for relation in (">", "~", "steadier"):
-        finding = claims.examine(Claim("A", relation, "B", margin=0.1), records)
-        assert finding.verdict == "not decided" and np.isinf([finding.low, finding.high]).all()
+        finding = examine(Claim("A", relation, "B", margin=0.1), records)
+        assert finding.verdict == "undecided at this scale" and np.isinf([finding.low, finding.high]).all()
 
 
 def test_runs_that_do_not_count():
     a = runs("A", [-1.0, -1.1])
-    assert claims.examine(higher, a).verdict == "not run"
-    assert claims.examine(higher, a + [run("B", 0, None, status="failed")]).verdict == "not run"
+    assert examine(higher, a).verdict == "not run"
+    assert examine(higher, a + [run("B", 0, None, status="failed")]).verdict == "not run"
     for unlike in (dict(scale="paper"), dict(epochs=10), dict(data_source="embedded")):
-        assert claims.examine(higher, a + runs("B", [-2.0, -2.1], **unlike)).verdict == "not comparable"
+        assert examine(higher, a + runs("B", [-2.0, -2.1], **unlike)).verdict == "not comparable"
 
 
 def test_runs_are_comparable_when_all_but_method_and_seed_agrees():
     a, b = runs("A", [-1.0, -1.1], missing=0.8), runs("B", [-2.0, -2.1], missing=0.8)
-    assert claims.examine(higher, a + b).verdict != "not comparable"
+    assert examine(higher, a + b).verdict != "not comparable"
     for unlike in (dict(missing=0.5), dict(steps=7), dict(latent_dim=25), dict(network="quarter"), dict(budget=15)):
         other = runs("B", [-2.0, -2.1], **{"missing": 0.8} | unlike)
-        assert claims.examine(higher, a + other).verdict == "not comparable"
+        assert examine(higher, a + other).verdict == "not comparable"
 
 
 @pytest.mark.parametrize(
-    ("shift", "verdict"), [(0.3, "holds"), (-0.3, "holds"), (-0.9, "fails"), (-0.5, "not decided")]
+    ("shift", "verdict"), [(0.3, "holds"), (-0.3, "holds"), (-0.9, "does not hold"), (-0.5, "undecided at this scale")]
 )
 def test_not_lower_allows_a_margin_on_one_side(shift, verdict):
     b = np.array([-2.5, -2.6, -2.4])
     a = b + shift + [0.01, -0.01, 0.0]
-    assert claims.examine(Claim("A", ">=", "B", margin=0.5), runs("A", a) + runs("B", b)).verdict == verdict
+    assert examine(Claim("A", ">=", "B", margin=0.5), runs("A", a) + runs("B", b)).verdict == verdict
 
 
 def test_a_claim_about_one_method_in_two_settings():
     claim = Claim("A", ">", "A", varies="latent_dim", values=(200, 25))
     large, small = runs("A", [-1.0, -1.1], latent_dim=200), runs("A", [-2.0, -2.1], latent_dim=25)
     middle = runs("A", [0.0, 0.0], latent_dim=50)
-    finding = claims.examine(claim, large + small + middle)
+    finding = examine(claim, large + small + middle)
     assert finding.verdict == "holds" and finding.value == pytest.approx(1.0) and finding.paired
-    assert claims.examine(claim, large + middle).verdict == "not run"
-    assert claims.examine(claim, large + runs("A", [-2.0], latent_dim=25, epochs=1)).verdict == "not comparable"
+    assert examine(claim, large + middle).verdict == "not run"
+    assert examine(claim, large + runs("A", [-2.0], latent_dim=25, epochs=1)).verdict == "not comparable"
 
 
 def test_a_gain_that_grows_with_the_missingness():
     claim = Claim("A", "grows", "B", varies="missing", values=(0.8, 0.2))
     high = runs("A", [-1.0, -1.1, -1.3], missing=0.8) + runs("B", [-3.0, -3.2, -3.3], missing=0.8)
     low = runs("A", [-0.5, -0.6, -0.5], missing=0.2) + runs("B", [-0.6, -0.8, -0.6], missing=0.2)
-    finding = claims.examine(claim, high + low)
+    finding = examine(claim, high + low)
     gains = np.array([2.0, 2.1, 2.0]) - [0.1, 0.2, 0.1]
     assert finding.verdict == "holds" and finding.runs == 3
-    np.testing.assert_allclose((finding.value, finding.low, finding.high), claims.paired_interval(gains))
-    assert claims.examine(claim, high).verdict == "not run"
+    np.testing.assert_allclose((finding.value, finding.low, finding.high), paired_interval(gains))
+    assert examine(claim, high).verdict == "not run"
     apart = [run("B", 10 + seed, -0.6, missing=0.2) for seed in range(3)]  # no seed in common: no difference
-    assert claims.examine(claim, high + low[:3] + apart).verdict == "not comparable"
+    assert examine(claim, high + low[:3] + apart).verdict == "not comparable"
+
+
+# ---- other comparisons than of two methods' likelihoods ------------------------------------------------------
+
+
+def measured(method, values, metric, error=None, **request):
+    """Runs whose metric has these values, and if given its standard error over rows."""
+    more = {} if error is None else {f"{metric}_se": error}
+    return [run(method, seed, 0.0, metrics={metric: value} | more, **request) for seed, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1, "holds"), (-1, "does not hold")])
+def test_another_metric_than_the_likelihood(sign, verdict):
+    claim = Claim("A", ">", "B", metric="snr_phi")
+    a, b = measured("A", [30.0, 32.0], "snr_phi"), measured("B", [20.0, 22.0], "snr_phi")
+    finding = examine(Claim(claim.left if sign > 0 else "B", ">", "B" if sign > 0 else "A", metric="snr_phi"), a + b)
+    assert finding.verdict == verdict and finding.value == pytest.approx(10.0 * sign)
+    assert examine(claim, a + runs("B", [0.0, 0.0])).verdict == "not run"  # runs without that metric
+
+
+@pytest.mark.parametrize(
+    ("gap", "verdict"), [(1.0, "holds"), (-1.0, "does not hold"), (0.0, "undecided at this scale")]
+)
+def test_two_metrics_of_the_same_runs(gap, verdict):
+    claim = Claim("A", ">", "A", metric="nongaussian_observed", right_metric="nongaussian_complete")
+    records = [
+        run("A", seed, 0.0, metrics={"nongaussian_observed": 0.5 + gap + noise, "nongaussian_complete": 0.5})
+        for seed, noise in enumerate((-0.1, 0.1, 0.05))
+    ]
+    finding = examine(claim, records)
+    assert finding.verdict == verdict and finding.paired and finding.runs == 3
+    assert finding.value == pytest.approx(gap + 0.05 / 3)
+    assert str(claim) == "A: non-Gaussianity of incomplete posteriors > non-Gaussianity of complete posteriors"
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [(0.01, "holds"), (0.5, "does not hold"), (0.1, "undecided at this scale")]
+)
+def test_a_number_against_zero(value, verdict):
+    claim = Claim("A", "~", ZERO, margin=0.1, metric="encoder_kl")
+    finding = examine(claim, measured("A", [value - 0.005, value, value + 0.006], "encoder_kl"))
+    assert finding.verdict == verdict and finding.value == pytest.approx(value, abs=1e-3)
+    assert str(claim) == "misfit of the encoder: A comparable to 0 (within 0.1)"
+
+
+def test_a_claim_about_the_models_of_a_figure_is_judged_over_rows_where_there_is_one_run_of_each():
+    claim = Claim("A", ">", "B", metric="encoder_kl", rows=True)
+    one = measured("A", [1.0], "encoder_kl", 0.03) + measured("B", [0.8], "encoder_kl", 0.04)
+    finding = examine(claim, one)
+    assert finding.verdict == "holds" and finding.over_rows and finding.runs == 1
+    reach = stats.norm.ppf(0.975) * 0.05  # the errors 0.03 and 0.04 together
+    np.testing.assert_allclose((finding.low, finding.high), (0.2 - reach, 0.2 + reach))
+    assert examine(Claim("B", ">", "A", metric="encoder_kl", rows=True), one).verdict == "does not hold"
+    wide = measured("A", [1.0], "encoder_kl", 0.3) + measured("B", [0.8], "encoder_kl", 0.4)
+    bare = measured("A", [1.0], "encoder_kl") + measured("B", [0.8], "encoder_kl")
+    other = Claim("A", ">", "B", metric="encoder_kl")
+    for what, records in ((claim, wide), (claim, bare), (other, one)):
+        assert examine(what, records).verdict == "undecided at this scale"
+    several = measured("A", [1.0, 1.1], "encoder_kl", 9.0) + measured("B", [0.8, 0.9], "encoder_kl", 9.0)
+    assert examine(claim, several).verdict == "holds" and not examine(claim, several).over_rows
+
+
+def test_the_rows_interval_covers_the_true_difference_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    trials, rows = 1000, 200
+    a, b = random.standard_normal((trials, rows)), 2 * random.standard_normal((trials, rows)) - 1
+    found = [
+        rows_interval(x.mean() - y.mean(), [x.std(ddof=1) / rows**0.5, y.std(ddof=1) / rows**0.5])
+        for x, y in zip(a, b, strict=True)
+    ]
+    covered = np.mean([low < 1 < high for _, low, high in found])
+    assert abs(covered - 0.95) < 4 * (0.95 * 0.05 / trials) ** 0.5
+
+
+def test_a_fixed_part_of_the_request_chooses_the_runs():
+    exact = runs("A", [-1.0, -1.1], imputer="exact") + runs("B", [-2.0, -2.1], imputer="exact")
+    broad = runs("A", [-3.0, -3.1], imputer="oracle1-1") + runs("B", [-2.0, -2.1], imputer="oracle1-1")
+    assert examine(higher, chosen(exact + broad, {"imputer": "exact"})).verdict == "holds"
+    assert examine(higher, chosen(exact + broad, {"imputer": "oracle1-1"})).verdict == "does not hold"
+    assert examine(higher, chosen(exact + broad, {"imputer": "oracle2-1"})).verdict == "not run"
+    assert examine(higher, exact).scale == "laptop"
+
+
+# ---- the statements ------------------------------------------------------------------------------------------
+
+
+def test_claims_know_what_they_except():
+    higher, gain = claims("fig3")[1], claims("fig3")[5]
+    assert higher.about("gas", 0.2) and not higher.about("miniboone", 0.2)
+    assert gain.about("gas", 0.8) and gain.about("gas", 0.9) and not gain.about("gas", 0.5)
+    assert gain.about("gas", "quadrants") and gain.about("gas")
+    assert len(list(PARTS["fig3"].cases(higher))) == 3 * 3 and len(list(PARTS["fig3"].cases(gain))) == 4
+
+
+def test_what_a_claim_varies_is_no_part_of_its_setting():
+    grows = claims("fig3")[2]
+    assert list(PARTS["fig3"].cases(grows)) == [("gas", {}), ("power", {}), ("hepmass", {})]
+    assert list(PARTS["fig13"].cases(claims("fig13")[0])) == [("mnist", {})]
+
+
+def test_every_claim_is_about_known_methods_and_metrics_and_reads_differently():
+    assert SEVEN == FIGURE2
+    for name, part in PARTS.items():
+        assert {side.method for claim in part.claims for side in claim.sides} <= set(part.methods) <= set(METHODS), name
+        assert {side.metric for claim in part.claims for side in claim.sides} <= set(METRICS)
+        assert len({str(claim) for claim in part.claims}) == len(part.claims) > 0
+    assert str(claims("fig4 mnist")[0]) == "MissVAE ≥ MVAE (within 2)"
+    assert str(claims("fig2")[0]) == "MissSVAE > MissVAE" and len(claims("fig2")) == 7
+    assert str(claims("fig12")[2]) == "FID: MVAE further above MissSVAE at 80 % missing than at 20 %"
+    with pytest.raises(ValueError, match="no claims about 'fig99'; there are some about fig1, fig2"):
+        claims("fig99")
+
+
+def test_a_low_fid_stands_for_a_high_likelihood():
+    mirrored = {(claim.right, claim.left) for claim in claims("fig12")}
+    assert mirrored == {(claim.left, claim.right) for claim in claims("fig3") if claim.relation in (">", "grows")}
+
+
+def test_settings_are_those_of_the_paper():
+    """Of the experiments that are planned: methods, budgets, fractions, latents and imputers are among the plan's."""
+    for name, part in PARTS.items():
+        for experiment in part.settings.keys() & EXPERIMENTS.keys():
+            plan = EXPERIMENTS[experiment]
+            paper, settings = plan.scales["paper"], part.settings[experiment]
+            assert set(part.methods) <= set(METHODS if experiment == "mog" else plan.methods), name
+            assert {s["budget"] for s in settings if "budget" in s} <= set(paper.budgets)
+            assert {s["missing"] for s in settings if "missing" in s} <= set(plan.missing)
+            assert {s["latent_dim"] for s in settings if "latent_dim" in s} <= set(plan.latent_dims)
+            assert {s["imputer"] for s in settings if "imputer" in s} <= set(plan.imputers)
+    excepted = set(oracles.NAMES) - {setting["imputer"] for setting in PARTS["fig5 oracles"].settings["mog-oracles"]}
+    assert excepted == {"oracle1b-0.25", "oracle1b-0.5"}

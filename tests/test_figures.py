@@ -180,11 +180,11 @@ def test_results_table_shows_means_spreads_and_gaps():
 def test_claims_table_has_a_verdict_per_budget():
     table = rows(tables.claims_table(grid()))
     by_claim = {row[0]: row[1:] for row in table[2:]}
-    assert by_claim["MissSVAE > MVAE"][0] == "**fails**: −0.20 [−0.20, −0.20], 3 pairs"
+    assert by_claim["MissSVAE > MVAE"][0] == "**does not hold**: −0.20 [−0.20, −0.20], 3 pairs"
     assert by_claim["MissSVAE > MVAE"][2] == "not run"
-    assert by_claim["MissSVAE varies less between runs than MissVAE"][1].startswith("**not decided**: 1.0× [0.2, ")
+    assert by_claim["MissSVAE varies less between runs than MissVAE"][1].startswith("**undecided at this scale**: 1.0× [0.2, ")
     few = rows(tables.claims_table([run("MVAE"), run("MissSVAE")]))
-    assert few[5][1] == "**not decided**: +0.00, too few runs"
+    assert few[5][1] == "**undecided at this scale**: +0.00, too few runs"
     assert few[3][1] == "not run"
     assert {cell for row in rows(tables.claims_table([]))[2:] for cell in row[1:]} == {"not run"}
 

@@ -1,0 +1,182 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (sec-reproduce)=
+# # Does it reproduce?
+#
+# The paper {cite:p}`simkus2024` says what its figures show: this method is above that one, these two are alike, the
+# posteriors of incomplete rows have more modes. On this page every such statement stands beside what the runs of
+# this book say about it. Nobody wrote the answers; they are computed from the records, and change when a record does.
+
+# %% tags=["parameters"]
+scale: str = "recorded"  # recorded: the largest of each; smoke, laptop, paper: that alone
+
+# %% tags=["hide-input"]
+from matplotlib.patches import Patch
+
+from lib import book, experiments, figures, parameters, records, tables, tables_claims
+from lib.claims import PARTS
+from lib.verdicts import FAILS, HOLDS, NOT_COMPARABLE, NOT_RUN, UNDECIDED
+
+parameters.check(globals(), scale=parameters.choice("recorded", *records.SCALES))
+names = dict.fromkeys(name for part in PARTS.values() for name in part.settings)
+runs = {
+    name: experiments.recorded(name) if scale == "recorded" else records.load(name, scale=scale)
+    for name in names
+    if name in experiments.EXPERIMENTS
+}
+every = [run for found in runs.values() for run in found]
+
+
+def table(name: str, label: str, caption: str, source: str) -> None:
+    book.markdown(name, f":::{{table}} {caption}\n:name: {label}\n\n{source}\n:::")
+
+
+# %% tags=["remove-output", "hide-input"]
+shades = {HOLDS: "#009e73", FAILS: "#d55e00", UNDECIDED: "#f0e442", NOT_COMPARABLE: "#999999", NOT_RUN: "#e3e3e3"}
+shown = [figure for figure in tables_claims.figures() if tables_claims.parts_of(figure)]
+counts = [tables_claims.count(runs, tables_claims.parts_of(figure)) for figure in shown]
+fig, ax = figures.panels(height=2.9)
+left = [0.0] * len(shown)
+for verdict, shade in shades.items():
+    shares = [100 * found[verdict] / found.total() for found in counts]
+    ax.barh(range(len(shown)), shares, left=left, height=0.75, color=shade, edgecolor="white", linewidth=0.4)
+    left = [start + share for start, share in zip(left, shares, strict=True)]
+labels = [f"{tables_claims.title(figure)} ({found.total()})" for figure, found in zip(shown, counts, strict=True)]
+ax.set(xlim=(0, 100), ylim=(len(shown) - 0.5, -0.5), xlabel="% of the comparisons")
+ax.set_yticks(range(len(shown)), labels)
+some = [verdict for verdict in shades if any(found[verdict] for found in counts)]
+handles = [Patch(facecolor=shades[verdict], label=verdict) for verdict in some]
+fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+book.figure("verdicts", fig, figures.caption(every))
+book.text("sentence", tables_claims.count_sentence(runs))
+
+# %% [markdown]
+# ```{glue:figure} verdicts
+# :name: fig-verdicts
+# :alt: One horizontal bar per figure of the paper, divided by the verdicts on its statements.
+#
+# What the runs of this book say about the paper's statements, per figure, in brackets their number.
+# {glue:text}`verdicts-caption`
+# ```
+#
+# **{glue:text}`sentence`** A comparison is one statement at one setting: a data set, a fraction of missing values, a
+# budget. Where runs are few or short, many stay undecided. The page says so rather than call them a success or a
+# failure.
+
+# %% tags=["remove-cell"]
+table("summary", "tab-verdicts", "Comparisons by verdict, and how much of each figure was run.",
+      tables_claims.summary_table(runs))  # fmt: skip
+
+# %% [markdown]
+# ```{glue:md} summary
+# :format: myst
+# ```
+#
+# ## How a verdict is made
+#
+# A statement becomes a difference: between the mean log-likelihoods of two methods, say, or of any other recorded
+# number. Methods are compared on equal seeds, hence on equal masks and rows, and the interval is Student's of
+# the paired differences, at 95 %. Where fewer than two seeds are shared it is Welch's for two groups. "Varies less" is
+# a ratio of standard deviations, and its interval takes the runs as normal.
+#
+# - It **holds** when the whole interval agrees with the statement.
+# - It **does not hold** when the whole interval contradicts it.
+# - It is **undecided at this scale** when the interval is on both sides, and always with a single run of a method.
+# - It was **not run** when one of the two sides is missing, and is **not comparable** when both are there but differ in
+#   more than the statement is about, such as the length of training.
+#
+# Some statements are about the very models that a figure shows, one trained model each: those on the shapes of
+# posteriors. There is no spread over seeds to go by, and the interval is over rows of data instead. Such a verdict is
+# about these models and says nothing of a second training. The table says *over rows*.
+#
+# Three cautions. The paper's "similar" and "comparable" have no number, so the margins printed behind the statements
+# are ours: 0.1 nats for the mixture of Gaussians, 0.5 for tables, 2 for images. Nothing is corrected for the number of
+# comparisons: where two methods are equal in truth, one comparison in twenty gets a verdict all the same. And a
+# verdict from a short training is one about short trainings.
+
+# %% tags=["remove-cell"]
+table("status", "tab-status", "How much of each figure was run, and what is less than the paper's.",
+      tables_claims.status_table(runs))  # fmt: skip
+groups = {
+    "mixture": ("fig1", "fig2", "fig5 rejection", "fig5 oracles", "fig6"),
+    "posteriors": ("fig8", "fig9", "fig10", "fig11", "appendix-a"),
+    "uci": ("fig3", "fig12"),
+    "images": ("fig4 mnist", "fig4 omniglot", "fig13"),
+    "ranks": ("table2 mog", "table2 uci", "table2 images"),
+}
+for name, parts in groups.items():
+    book.markdown(name, tables_claims.statements(runs, parts))
+
+# %% [markdown]
+# ## What was run
+#
+# *Full* means as much as the paper: all methods and settings that a figure shows, its number of seeds, and every run
+# as long and on as many rows. Everything else is *partial*.
+#
+# ```{glue:md} status
+# :format: myst
+# ```
+
+# %% [markdown]
+# ## Statement by statement
+#
+# Differences are left minus right. Log-likelihoods and divergences are in nats per row or image, an FID and a
+# signal-to-noise ratio have no unit, and a low FID is a good one. *Paper* is the same difference in numbers read from
+# the paper's figure, where it could be read. It has the paper's scale, ours has the scale of the last column.
+#
+# ### The mixture of Gaussians
+#
+# ```{glue:md} mixture
+# :format: myst
+# ```
+#
+# ### Gradients and posteriors
+#
+# The *misfit of the encoder* is the divergence $\mathrm{KL}(q_\phi\,\|\,p_\theta)$ from the posterior that it
+# approximates. *Non-Gaussianity* is that of a posterior from the Gaussian with its mean and covariance, and the
+# *information lost* is that of Appendix A. All three are means over rows that no training has seen. The paper's
+# pictures are of training rows, and an encoder fitted to few rows does better there.
+#
+# ```{glue:md} posteriors
+# :format: myst
+# ```
+#
+# ### UCI tables
+#
+# ```{glue:md} uci
+# :format: myst
+# ```
+#
+# ### Images
+#
+# ```{glue:md} images
+# :format: myst
+# ```
+#
+# ### Ranks
+#
+# The paper's Table 2 ranks its five methods on each kind of data. Each row below compares a method with the next one.
+#
+# ```{glue:md} ranks
+# :format: myst
+# ```
+
+# %% [markdown]
+# ## Provenance
+#
+# The records behind this page, as they describe themselves.
+
+# %% tags=["remove-cell"]
+book.markdown("provenance", tables.provenance_table(every))
+
+# %% [markdown]
+# ```{glue:md} provenance
+# :format: myst
+# ```

@@ -1,0 +1,205 @@
+"""Does it reproduce? Every figure's statements can come out either way, and what is printed follows the records."""
+
+import re
+
+import numpy as np
+import pytest
+from synthetic import SEEDS, table_run, table_runs
+
+from lib import tables_claims
+from lib.claims import PARTS, ZERO, chosen
+from lib.plans import EXPERIMENTS
+from lib.plans import SEEDS as ALL_SEEDS
+from lib.records import ROOT, Record
+from lib.verdicts import VERDICTS, examine
+
+WITH_CLAIMS = list(PARTS)
+
+
+def rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()][2:]
+
+
+def made_up(claim, experiment: str, setting: dict, agrees: bool | None, seeds=SEEDS) -> list[Record]:
+    """Runs of the sides of one claim that agree with it, contradict it, or (None) go either way with the seed."""
+    metrics: dict[tuple, dict] = {}
+    for position, side in enumerate(claim.sides):
+        for j, seed in enumerate(seeds):
+            noise, sign = (0.01, 0.012, 0.007)[j % 3], (-1) ** j
+            far = {True: 10.0, False: -10.0, None: 100.0 * sign}[agrees] if position == 0 else 0.0
+            if claim.relation == "~":
+                far = {True: 0.0, False: 10.0, None: 100.0 * sign}[agrees] if position == 0 else 0.0
+            if claim.relation == "steadier":
+                noise *= (1 if agrees is None else 1000 if agrees == (position == 1) else 1) * sign
+                far = 0.0
+            chosen = metrics.setdefault((side.method, side.value, seed), {})
+            chosen[side.metric] = far + noise * (position + 1)
+    request = dict(experiment=experiment, scale="laptop", budget=5, data_source="authors", epochs=30) | setting
+    return [
+        Record(request | dict(method=method, seed=seed) | ({claim.varies: value} if claim.varies else {}), "finished",
+               values, {}, {})
+        for (method, value, seed), values in metrics.items()
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", WITH_CLAIMS)
+def test_every_statement_can_hold_and_fail_and_stay_undecided(part):
+    expected = {True: "holds", False: "does not hold", None: "undecided at this scale"}
+    for claim in PARTS[part].claims:
+        for experiment, setting in PARTS[part].cases(claim):
+            for agrees, verdict in expected.items():
+                records = chosen(made_up(claim, experiment, setting, agrees), setting)
+                assert examine(claim, records).verdict == verdict, (str(claim), experiment, setting)
+
+
+@pytest.mark.parametrize("part", WITH_CLAIMS)
+def test_without_runs_nothing_is_said(part):
+    found = tables_claims.count({}, [part])
+    assert set(found) == {"not run"} and found.total() >= len(PARTS[part].claims)
+    assert {row[4] for row in rows(tables_claims.statements_table({}, part))} == {"not run"}
+
+
+@pytest.mark.parametrize("part", WITH_CLAIMS)
+def test_another_record_prints_another_number_and_verdict(part):
+    claim = PARTS[part].claims[0]
+    experiment, setting = next(PARTS[part].cases(claim))
+
+    def printed(records: list[Record]) -> list[str]:
+        return next(row for row in rows(tables_claims.statements_table({experiment: records}, part)) if row[3])
+
+    records = made_up(claim, experiment, setting, True)
+    before = printed(records)
+    assert before[4] == "**holds**" and before[5] == "laptop"
+    first = claim.sides[0]
+    for record in records:
+        if record.request["method"] == first.method and record.request.get(claim.varies) == first.value:
+            record.metrics[first.metric] -= 40
+    after = printed(records)
+    assert after[3] != before[3] and after[4] == "**does not hold**"
+
+
+def test_the_row_of_a_statement():
+    """Three pairs 0.29, 0.30, 0.31 apart: 0.30 and 0.30 -+ 4.303 x 0.01 / sqrt(3); the paper has -29.29 + 31.52."""
+    records = [
+        table_run("miniboone", method, seed, value, missing=0.8)
+        for method, values in (("MissSVAE", (1.29, 1.30, 1.31)), ("MissVAE", (1.0, 1.0, 1.0)))
+        for seed, value in zip(SEEDS, values, strict=True)
+    ]
+    table = rows(tables_claims.statements_table({"miniboone": records}, "fig3"))
+    first = [row for row in table if row[0] == "MissSVAE > MissVAE"]
+    assert first == [
+        ["MissSVAE > MissVAE", "GAS, 20, 50 and 80 % missing", "−0.01, +0.44, +1.98", "", "not run", ""],
+        ["MissSVAE > MissVAE", "POWER, 20, 50 and 80 % missing", "+0.40, +0.33, +0.78", "", "not run", ""],
+        ["MissSVAE > MissVAE", "HEPMASS, 20, 50 and 80 % missing", "+0.88, +0.73, +0.31", "", "not run", ""],
+        ["MissSVAE > MissVAE", "MINIBOONE, 20 and 50 % missing", "+0.04, +0.01", "", "not run", ""],
+        [
+            "MissSVAE > MissVAE",
+            "MINIBOONE, 80 % missing",
+            "+2.23",
+            "+0.30 [+0.28, +0.32], 3 pairs",
+            "**holds**",
+            "laptop",
+        ],
+    ]
+
+
+def test_a_figure_of_single_models_is_judged_over_test_rows():
+    request = dict(experiment="mog", scale="laptop", budget=25, seed=SEEDS[0], data_source="authors", epochs=30)
+    records = [
+        Record(request | dict(method=method), "finished", {"encoder_kl": value, "encoder_kl_se": 0.03}, {}, {})
+        for method, value in (("MVAE", 0.9), ("MissVAE", 0.5), ("MissSVAE", 0.88))
+    ]
+    first, second = rows(tables_claims.statements_table({"mog": records}, "fig9"))
+    assert first[:2] == ["misfit of the encoder: MVAE > MissVAE", "budget 25"]
+    assert first[3:5] == ["+0.400 [+0.317, +0.483], 1 pair, over rows", "**holds**"]
+    assert second[3:5] == ["+0.020 [−0.063, +0.103], 1 pair, over rows", "**undecided at this scale**"]
+
+
+def test_runs_of_two_lengths_are_not_comparable():
+    """The likelihoods of Fig. 3, its FID in Fig. 12, a rank in Table 2."""
+    a, b = table_run("gas", "MissSVAE"), table_run("gas", "MissVAE", steps=7)
+    first = rows(tables_claims.statements_table({"gas": [a, b]}, "fig3"))[1]
+    assert first[1] == "GAS, 80 % missing" and first[3:5] == ["", "**not comparable**"]
+    assert " 3 are between runs that are not comparable," in tables_claims.count_sentence({"gas": [a, b]})
+    assert rows(tables_claims.summary_table({"gas": [a, b]}))[2][1:] == ["", "", "", "103", "1", "partial"]
+
+
+def test_the_sentence_and_the_summary_count_the_same():
+    records = {"gas": table_runs(("gas",))}
+    found = tables_claims.count(records)
+    numbers = list(map(int, re.findall(r"\d+", tables_claims.count_sentence(records))))
+    assert numbers == [found.total(), *(found[verdict] for verdict in VERDICTS[:4])]
+    table = rows(tables_claims.summary_table(records))
+    for column, verdict in enumerate(VERDICTS[:4], 1):
+        assert sum(int(row[column]) for row in table if row[column].isdigit()) == found[verdict]
+    assert found["holds"] > 0 and found["does not hold"] > 0
+    assert table[2][0] == "{ref}`Fig. 3 <fig-uci>`" and table[2][5] == "partial"
+    assert tables_claims.count_sentence({}).endswith(f"and {found.total()} were not run.")
+
+
+# ---- how much was run ----------------------------------------------------------------------------------------
+
+
+def test_every_figure_has_a_status():
+    assert tables_claims.figures() == [*(f"fig{i}" for i in range(1, 14)), "table2", "appendix-a"]
+    table = rows(tables_claims.status_table({}))
+    assert [row[1] for row in table if "Fig. 7" not in row[0]] == ["not run"] * 14
+    assert table[6] == ["{ref}`Fig. 7 <fig-mog-density>`", "full", "drawn from the density itself; nothing is trained"]
+    assert table[4][2] == "no run of `mog-rejection`; `mog-oracles`" and table[8][2] == "no run of `mog`, budget 25"
+
+
+def grid(methods, seeds=ALL_SEEDS, budgets=(5, 15, 25), **request) -> list[Record]:
+    asked = dict(experiment="mog", scale="paper", epochs=500, data_source="authors", train_rows=0) | request
+    return [
+        Record(asked | dict(method=method, budget=budget, seed=seed), "finished", {"test_log_likelihood": -2.5}, {}, {})
+        for method in methods
+        for budget in budgets
+        for seed in seeds
+    ]
+
+
+def test_a_figure_is_full_when_nothing_is_less_than_the_papers():
+    methods = PARTS["fig2"].methods
+    assert tables_claims.figure_status({"mog": grid(methods)}, "fig2") == ("full", "105 runs at scale paper")
+    assert tables_claims.figure_status({"mog": grid(methods)}, "fig9")[0] == "full"  # one seed would do
+
+
+@pytest.mark.parametrize(
+    ("records", "words"),
+    [
+        (dict(epochs=30, scale="laptop"), "105 runs at scale laptop: 30 of 500 epochs"),
+        (dict(seeds=ALL_SEEDS[:3]), "63 runs at scale paper: 3 of 5 seeds"),
+        (dict(budgets=(5, 15)), "70 runs at scale paper: not run: budget 25"),
+        (dict(data_source="embedded", seeds=ALL_SEEDS[:1], budgets=(5,)),
+         "7 runs at scale paper: made-up data, 1 of 5 seeds, not run: budget 15; budget 25"),
+    ],
+)  # fmt: skip
+def test_a_partial_figure_says_what_is_less(records, words):
+    assert tables_claims.figure_status({"mog": grid(PARTS["fig2"].methods, **records)}, "fig2") == ("partial", words)
+
+
+def test_a_partial_figure_says_which_methods_were_not_run():
+    records = grid(("DeMissVAE", "CVI-VAE")) + grid(("MVB-VAE",), budgets=(5,))
+    status, words = tables_claims.figure_status({"mog": records}, "fig6")
+    assert status == "partial" and words.endswith("not run: MVB-VAE at budget 15; MVB-VAE at budget 25")
+    failed = [Record(r.request, "failed", {}, {}, {}) for r in grid(("DeMissVAE",))]
+    assert tables_claims.figure_status({"mog": failed}, "fig6")[0] == "not run"
+
+
+def test_an_experiment_without_a_plan_has_a_status_too(monkeypatch):
+    monkeypatch.delitem(EXPERIMENTS, "mog")
+    status, words = tables_claims.figure_status({"mog": grid(PARTS["fig2"].methods, scale="laptop")}, "fig2")
+    assert status == "partial" and words == "105 runs at scale laptop: scale laptop"
+
+
+def test_the_page_shows_every_part_and_each_label_is_in_the_book():
+    page = (ROOT / "book" / "reproduce.py").read_text()
+    assert [part for part in PARTS if f'"{part}"' not in page] == []
+    source = tables_claims.statements({}, PARTS)
+    assert source.count(":::{table}") == len(PARTS) == len(set(re.findall(r":name: (\S+)", source)))
+    assert "{ref}`Fig. 3 <fig-uci>`: statements of Section 6.2." in source
+
+
+def test_zero_has_no_number_in_the_paper():
+    (outcome,) = (o for o in tables_claims.outcomes({}, "fig1") if o.claim.right == ZERO)
+    assert np.isnan(tables_claims.paper("fig1", outcome))
