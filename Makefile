@@ -20,13 +20,14 @@ ifneq ($(SCALE),recorded)
 export MISSVAE_RESULTS ?= $(CURDIR)/.runs/results
 endif
 
-.PHONY: help book test test-cluster refresh check clean
+.PHONY: help book pdf test test-cluster refresh check clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make book                executes every notebook afresh and builds the book from recorded runs'
 	@echo 'make book SCALE=smoke    trains at that scale instead (smoke, laptop or paper; records go to .runs/)'
-	@echo 'make test                runs the test suite'
+	@echo 'make pdf                 the same as make book, then prints the book to _build/book.pdf (needs Chromium)'
+	@echo 'make test                runs the test suite; without Chromium, pages are not opened in a browser'
 	@echo 'make test-cluster        tries the grid on a Slurm cluster made of this machine (root, slurm-wlm, munge)'
 	@echo 'make refresh             re-executes the committed notebooks that are stale'
 	@echo 'make check               says which committed notebooks are stale, unexecuted or failing'
@@ -49,6 +50,12 @@ book: .venv/.installed
 	.venv/bin/jupyter-book build $(STAGE) --path-output . -W -n --keep-going --quiet </dev/null
 	@test -f _build/html/index.html || { echo 'jupyter-book wrote no _build/html/index.html' >&2; exit 1; }
 	@echo && echo "The book lies at $(CURDIR)/_build/html/index.html"
+
+# The browser is looked for first: the book takes minutes.
+pdf: .venv/.installed
+	@$(PY) -m tools.pages browser >/dev/null
+	@$(MAKE) --no-print-directory book
+	$(PY) -m tools.pages pdf
 
 test: .venv/.installed
 	$(PY) -m pytest
