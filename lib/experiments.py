@@ -54,7 +54,7 @@ def requests(
     imputers: Sequence[str] | None = None,
     data: str = "auto",
 ) -> list[dict]:
-    """What is asked of the runs of a grid, one request each: by latent, imputer, missingness, budget, method, then seed.
+    """What is asked of the runs of a grid, one request each: by latent, imputer, missingness, budget, method, and seed.
 
     Methods are the experiment's, the latent has its usual size, and the rest is the scale's, unless given. Nothing is
     trained or looked up. Raises ValueError and DataError as `run` does.
@@ -84,7 +84,7 @@ def requests(
         known = ", ".join(map(str, sorted(plan.latent_dims)))
         raise ValueError(f"{experiment}: the latent has {known} dimensions, not {bad[0]!r}.")
     if imputers is not None and not plan.imputers:
-        raise ValueError(f"{experiment}: its methods impute as they do in the paper; it has no imputers to choose from.")
+        raise ValueError(f"{experiment}: its methods impute as the paper's do; it has no imputers to choose from.")
     imputers = tuple(dict.fromkeys(how.imputers or plan.imputers or (None,) if imputers is None else imputers))
     for imputer in imputers if plan.imputers else ():
         names.known("imputer", imputer, plan.imputers)

@@ -78,7 +78,8 @@ class Conditional(NamedTuple):
         u = torch.linalg.solve_triangular(self.cholesky, delta.permute(1, 2, 3, 0), upper=False)  # [N, C, D, S]
         log_det = self.cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # half of log |Sigma_c|, [N, C]
         # log sum_c w_c N(x_mis; mu_c, Sigma_c)
-        constant = self.weights.log() - log_det - 0.5 * math.log(2 * math.pi) * (~self.m).sum(1, keepdim=True)
+        missing = (~self.m).double().sum(1, keepdim=True)
+        constant = self.weights.log() - log_det - 0.5 * math.log(2 * math.pi) * missing
         value = torch.logsumexp(constant.unsqueeze(-1) - 0.5 * u.square().sum(2), 1).T
         return value.masked_fill(self.m.all(1), 0.0)
 
@@ -96,7 +97,7 @@ def conditional(
 
 def jensen_shannon(
     truth: GaussianMixture, x: Float[Tensor, "N D"], m: Bool[Tensor, "N D"], name: str, *,
-    samples: int, generator: torch.Generator | None = None, chunk: int = 2**14,
+    samples: int, generator: torch.Generator | None = None, chunk: int = 2**12,
 ) -> Float[Tensor, " N"]:  # fmt: skip
     """Jensen-Shannon divergence between an oracle f and the truth p* of each row, nats: at most log 2.
 

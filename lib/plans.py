@@ -225,7 +225,9 @@ _MOG = Experiment(
     networks={"paper": _toy},
     settings=Settings(budget=5, epochs=500),  # batch 64, rate 1e-3 constant, clip norm 10
     scales={
-        "smoke": Scale(epochs=2, seeds=SEEDS[:2], train_rows=1280, grid=100, look_rows=20, look_points=50, look_draws=200),
+        "smoke": Scale(
+            epochs=2, seeds=SEEDS[:2], train_rows=1280, grid=100, look_rows=20, look_points=50, look_draws=200
+        ),
         # 6 % of the paper's epochs, three of its five seeds, two of its three budgets: about two hours of one core
         "laptop": Scale(epochs=30, seeds=SEEDS[:3], budgets=(5, 15), evaluate_every=15, look_rows=300),
         "paper": Scale(epochs=500, budgets=(5, 15, 25), look_rows=300),

@@ -1,4 +1,4 @@
-"""Posteriors of a two-dimensional latent, looked at on a grid: as pictures (Figs. 1, 9 to 11), and how complex they are.
+"""Posteriors of a two-dimensional latent on a grid: as pictures (Figs. 1, 9 to 11), and how complex they are.
 
 A picture is a density at P points per axis, both ends included, on [-limit, limit]^2; its first axis is z_1. Models are
 looked at in evaluation mode, without gradients, and given back as they were. Everything is in double precision except
@@ -20,6 +20,7 @@ from .streams import categorical, normal
 
 _CHUNK = 2**13  # latents or rows that go through a network at once: its activations stay in the caches
 _ROWS = 32  # rows whose tables over a whole grid are held at once
+_EVIDENCE = {"points": 800, "limit": 8.0}  # finer than for test scores: single rows, whose posteriors can be narrow
 
 
 def latent_axis(points: int, limit: float) -> Float[Tensor, " P"]:
@@ -52,13 +53,14 @@ def model_posterior(
 ) -> Float[Tensor, "B P P"]:
     """p(z | x_obs), normalised on the plane, not on the picture: `grid_mass` says how much of it is there.
 
-    The evidence p(x_obs) is that of `grid_log_likelihood`, on [-10, 10)^2. Complete rows: a mask of ones.
+    The evidence p(x_obs) is that of `grid_log_likelihood`, on [-8, 8)^2 in steps of 0.02. A mass above 1 says that a
+    posterior is narrower than the cells of the picture. Complete rows: a mask of ones.
 
     Raises ValueError for a model whose latent is not two-dimensional.
     """
     grid = _Grid(model, points, limit)
     # p(z | x_obs) = p(x_obs, z) / p(x_obs)
-    log_density = grid.log_joint(x, m) - grid_log_likelihood(model, x, m)  # [G, B]
+    log_density = grid.log_joint(x, m) - grid_log_likelihood(model, x, m, **_EVIDENCE)  # [G, B]
     return log_density.exp().T.unflatten(-1, (points, points))
 
 
@@ -151,7 +153,7 @@ def _kernel_density(z: Float[Tensor, "S 2"], axis: Float[Tensor, " P"]) -> Float
 @torch.no_grad()
 def encoder_kl(
     model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], completed: bool, *,
-    samples: int = 1000, generator: torch.Generator, points: int = 500, limit: float = 10.0,
+    samples: int = 1000, generator: torch.Generator, points: int = 800, limit: float = 8.0,
 ) -> Float[Tensor, " B"]:  # fmt: skip
     """KL(q || p) of an encoder from the model's posterior, in nats: of complete rows (q(z | x) from p(z | x)) where
     `completed`, else of their observed parts (q(z | x_obs) from p(z | x_obs)).
@@ -182,24 +184,24 @@ def encoder_kl(
 
 @torch.no_grad()
 def nongaussianity(
-    model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], *, points: int = 500, limit: float = 10.0
+    model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], *, points: int = 600, limit: float = 6.0
 ) -> Float[Tensor, " B"]:
     """KL(p || N) in nats of each row's posterior p = p(z | x_obs) from the Gaussian of its mean and full covariance:
-    the closest Gaussian in this direction, 0 only for a Gaussian. On the grid, which must hold the whole posterior.
+    the closest Gaussian in this direction, 0 only for a Gaussian. On the grid, which has to hold the whole posterior,
+    in cells smaller than its narrowest part.
 
     Raises ValueError for a model whose latent is not two-dimensional.
     """
-    grid = _Grid(model, points, limit)
-    values = []
+    grid, values = _Grid(model, points, limit), []
+    # z and z z^T of every point
+    moments = torch.cat([grid.z, (grid.z.unsqueeze(-1) * grid.z.unsqueeze(-2)).flatten(1)], 1).T.contiguous()  # [6, G]
     for rows, masks in zip(x.split(_ROWS), m.split(_ROWS), strict=True):
-        log_p = grid.log_joint(rows, masks).log_softmax(0)  # [G, B]
-        p = log_p.exp()
-        mean = p.T @ grid.z  # [B, 2]
-        second = p.T @ (grid.z.unsqueeze(-1) * grid.z.unsqueeze(-2)).flatten(1)  # [B, 4]
+        p, log_p = _normalise(grid.log_joint(rows, masks))  # [G, B]
+        mean, second = (moments @ p).T.split([2, 4], 1)  # [B, 2], [B, 4]
         covariance = second.unflatten(-1, (2, 2)) - mean.unsqueeze(-1) * mean.unsqueeze(-2)
         # KL(p || N) = H[N] - H[p],  H[N] = log det(2 pi e C) / 2,  H[p] = -sum_g p_g log(p_g / cell)
         of_gaussian = 0.5 * torch.logdet(2 * math.pi * math.e * covariance)
-        values.append(of_gaussian + (p * log_p).sum(0) - math.log(grid.cell))
+        values.append(of_gaussian + p.mul_(log_p).sum(0) - math.log(grid.cell))
     return torch.cat(values).clamp_min(0)  # rounding
 
 
@@ -225,10 +227,9 @@ def information(
     masks = [missingness.uniform(tuple(x.shape), f, torch.Generator().manual_seed(seed)) for f in missing]
     kl = x.new_zeros(len(masks), rows, dtype=torch.float64)
     for part in torch.arange(rows).split(_ROWS):
-        log_p = grid.log_joint(x[part], torch.ones_like(x[part], dtype=torch.bool)).log_softmax(0)  # [G, n]
-        p = log_p.exp()
+        p, log_p = _normalise(grid.log_joint(x[part], torch.ones_like(x[part], dtype=torch.bool)))  # [G, n]
         for value, m in zip(kl, masks, strict=True):
-            log_q = grid.log_joint(x[part], m[part].to(x.device)).log_softmax(0)
+            log_q = _normalise(grid.log_joint(x[part], m[part].to(x.device)))[1]
             # sum_g p_g log(p_g / q_g); log q is finite, as the prior is
             value[part] = log_q.sub_(log_p).mul_(p).sum(0).neg_()
     return kl.mean(1), kl.std(1) / math.sqrt(rows)
@@ -273,6 +274,14 @@ class _Grid:
         x = torch.where(m, x, 0.0).double()
         table = _log_likelihood_table(self.likelihood, x, m, x.new_empty(len(self.z), len(x)))
         return table.add_(self.log_prior)
+
+
+def _normalise(log_joint: Float[Tensor, "G B"]) -> tuple[Float[Tensor, "G B"], Float[Tensor, "G B"]]:
+    """Probabilities of the points, which sum to one, and their logarithms, in the memory of the argument."""
+    log_joint.sub_(log_joint.amax(0))
+    p = log_joint.clamp_min(-80.0).exp_()  # as in `grid_log_likelihood`: less adds nothing, and takes longer
+    total = p.sum(0)
+    return p.div_(total), log_joint.sub_(total.log())
 
 
 def _model_rows(model: VAE, rows: int, generator: torch.Generator) -> Tensor:

@@ -313,7 +313,7 @@ def _device(record: Record) -> str:
 
 def _source(record: Record) -> str:
     source = record.request.get("data_source", "unknown")
-    made_up = source == "embedded" and record.request["experiment"] != "mog"
+    made_up = source == "embedded" and not record.request["experiment"].startswith("mog")
     return SOURCES.get("made up" if made_up else source, source)
 
 

@@ -19,14 +19,16 @@ _CHUNK = 1024  # latents decoded at once: their activations stay in the cache of
 
 
 def rejection(
-    *, points: int = 500, limit: float = 5.0, batch: int = 50, slack: float = 1.1, patience: int = 1_000_000
+    *, points: int = 500, limit: float = 5.0, batch: int = 50, slack: float = 1.1, patience: int = 5_000_000
 ) -> Sampler:
     """Rejection sampling of the latent (see `rejection_latents`), then x_mis ~ p(x_mis | z). Complete rows cost nothing.
 
     The step raises ValueError for a latent that is not two-dimensional, RuntimeError where nothing is ever accepted.
     """
     options = {"points": points, "limit": limit, "batch": batch, "slack": slack, "patience": patience}
-    return _sampler(f"rejection points={points} limit={limit:g} batch={batch} slack={slack:g}", rejection_latents, options)
+    return _sampler(
+        f"rejection points={points} limit={limit:g} batch={batch} slack={slack:g}", rejection_latents, options
+    )
 
 
 def on_grid(*, points: int = 500, limit: float = 5.0) -> Sampler:
@@ -56,7 +58,7 @@ def _sampler(name: str, latents, options: dict) -> Sampler:
 @torch.no_grad()
 def rejection_latents(
     model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], draws: int, generator: torch.Generator | None = None, *,
-    points: int = 500, limit: float = 5.0, batch: int = 50, slack: float = 1.1, patience: int = 1_000_000,
+    points: int = 500, limit: float = 5.0, batch: int = 50, slack: float = 1.1, patience: int = 5_000_000,
 ) -> Float[Tensor, "S B 2"]:  # fmt: skip
     """Independent latents of p(z | x_obs) by rejection: `draws` of each row.
 
@@ -66,7 +68,7 @@ def rejection_latents(
     say so at the right step.
 
     Raises ValueError for a latent that is not two-dimensional and senseless options, RuntimeError if a row had no
-    acceptance in `patience` proposals since its last: its posterior is much narrower than a cell of the grid.
+    acceptance in `patience` proposals since its last, as where its posterior is much narrower than a cell of the grid.
     """
     _check(model, points=points, limit=limit, batch=batch, slack=slack, patience=patience)
     x = torch.where(m, x, 0.0)

@@ -12,7 +12,17 @@ from typing import NamedTuple
 import torch
 
 from . import (
-    checkpoints, datasets, evaluation, inspection, locks, missingness, models, oracles, refit, samplers, samplers_exact,
+    checkpoints,
+    datasets,
+    evaluation,
+    inspection,
+    locks,
+    missingness,
+    models,
+    oracles,
+    refit,
+    samplers,
+    samplers_exact,
     training,
 )  # fmt: skip
 from .methods import Method

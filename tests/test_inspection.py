@@ -26,9 +26,7 @@ def small(monkeypatch, tmp_path):
             experiments.EXPERIMENTS, name, dataclasses.replace(plan, scales=plan.scales | {"smoke": scale})
         )
     data = datasets.REGISTRY["mog"]
-    monkeypatch.setitem(
-        datasets.REGISTRY, "mog", dataclasses.replace(data, embedded=functools.cache(data.embedded))
-    )
+    monkeypatch.setitem(datasets.REGISTRY, "mog", dataclasses.replace(data, embedded=functools.cache(data.embedded)))
     honest = posteriors.grid_log_likelihood
     monkeypatch.setattr(posteriors, "grid_log_likelihood", lambda *a, **options: honest(*a, **options | {"points": 60}))
     monkeypatch.setattr(records, "COMMITTED", tmp_path / "committed")
@@ -112,7 +110,9 @@ def test_imputations_of_an_oracle_are_fresh_from_the_first_step():
     plan = experiments.EXPERIMENTS["mog-oracles"]
     sampler = scoring.make_sampler(plan, {"imputer": "oracle2-1"}, data)
     assert sampler.from_start and sampler.alone
-    exact = scoring.make_sampler(experiments.EXPERIMENTS["mog-rejection"], {"imputer": "exact", "imputer_grid": 0}, data)
+    exact = scoring.make_sampler(
+        experiments.EXPERIMENTS["mog-rejection"], {"imputer": "exact", "imputer_grid": 0}, data
+    )
     assert not exact.from_start and exact.name != sampler.name
 
 

@@ -71,7 +71,8 @@ def test_the_studies_differ_from_the_main_comparison_only_where_the_paper_does(n
     assert (plan.settings.schedule, plan.settings.epochs) == (schedule, epochs)
     assert (plan.settings.learning_rate, plan.settings.batch_size, plan.settings.clip_norm) == (1e-3, 64, 10.0)
     assert (plan.methods, len(paper.seeds), paper.train_rows) == (chosen, seeds, rows)
-    assert (plan.imputers, paper.imputer_grid) == ({"mog-rejection": ("exact",), "mog-oracles": oracles.NAMES}.get(name, ()), 0)
+    imputers = {"mog-rejection": ("exact",), "mog-oracles": oracles.NAMES}
+    assert (plan.imputers, paper.imputer_grid) == (imputers.get(name, ()), 0)
     assert plan.signal_to_noise == (name == "mog-snr")
 
 
