@@ -7,23 +7,31 @@
 # ---
 
 # %% [markdown]
+# (sec-methods)=
 # # Methods
 #
 # This chapter is a worked account of Section 4 of the paper {cite:p}`simkus2024`: which bounds are maximised,
 # how their gradients are taken, and why each detail is there. It assumes that you have trained a VAE before
 # {cite:p}`kingma2014,rezende2014`. Every formula names the function of `lib` that computes it; the
 # {doc}`notation` page lists all symbols. Equation numbers on the right are this book's; the paper's own
-# numbers are given in the text.
+# numbers are given in the text, and {numref}`tab-equations` at the end has all of them.
+#
+# What the chapters before have shown, in two lines. The mean of $\log w(z)$, {eq}`eq-weight`, bounds
+# $\log p_\theta(x_{\rm obs})$ up to a gap that the encoder leaves, {eq}`eq-gap`
+# ({ref}`background <sec-background>`). The posterior that it should match is a mixture over completions,
+# {eq}`eq-posterior-mixture` ({ref}`complexity <sec-complexity>`).
+#
+# That suggests two remedies. Learn a finite mixture directly: {ref}`four bounds <sec-finite>` give MissVAE, MissSVAE,
+# MissIWAE and MissSIWAE. Or build the mixture from imputations, and so keep completing apart from learning:
+# {ref}`DeMissVAE <sec-demiss>`.
 
 # %% tags=["parameters"]
 scale: str = "recorded"  # recorded, smoke, laptop or paper: no effect here
-seed: int = 20220118  # of the two small demonstrations
-repeats: int = 200  # estimates per posterior in the second of them
+seed: int = 20220118  # of the small demonstration
+repeats: int = 200  # estimates per posterior in it
 
 # %% tags=["hide-input"]
-import numpy as np
 import torch
-from scipy.stats import norm
 
 from lib import book, figures, objectives, parameters, tables
 from lib.distributions import DiagonalGaussian, MixtureOfGaussians
@@ -38,148 +46,7 @@ parameters.check(
 )
 
 # %% [markdown]
-# ## The model, and a row with holes
-#
-# A VAE with latent variable $z\in\mathbb R^{L}$, prior $p(z)=\mathcal N(0,I)$ and decoder $p_\theta(x\mid z)$
-# is fitted to rows $x\in\mathbb R^{D}$ of which only a part is seen. A mask $m\in\{0,1\}^{D}$ says which:
-# $m_d=1$ means that $x_d$ was **observed**. We write $x=(x_{\rm obs},x_{\rm mis})$ for the two parts.
-#
-# Two assumptions make the problem well posed. First, the values are *missing at random*: whether an entry is
-# missing does not depend on what it would have been, so the mask carries no information about $\theta$ and
-# needs no model of its own {cite:p}`rubin1976,seaman2013`. Second, the decoder factorises over features,
-# $p_\theta(x\mid z)=\prod_d p_\theta(x_d\mid z)$. Then integrating over a missing feature removes its factor,
-# and what is left is a product over observed features only:
-#
-# $$
-# \begin{aligned}
-# \log p_\theta(x_{\rm obs}\mid z)&=\sum_{d=1}^{D} m_d\,\log p_\theta(x_d\mid z),\\
-# p_\theta(x_{\rm obs})&=\int p_\theta(x_{\rm obs}\mid z)\,p(z)\,\mathrm dz .
-# \end{aligned}
-# $$ (eq-marginal)
-#
-# So the missing *data* are integrated out exactly and for free. What remains is the integral over $z$, as in
-# every VAE. For an encoder distribution $q_\phi(z\mid x_{\rm obs})$ and the weight
-#
-# $$
-# w(z)=\frac{p_\theta(x_{\rm obs},z)}{q_\phi(z\mid x_{\rm obs})}
-# $$ (eq-weight)
-#
-# it is bounded from below (paper eq. 2) by
-#
-# $$
-# \begin{aligned}
-# \mathbb E_{q_\phi}\big[\log w(z)\big]&=\log p_\theta(x_{\rm obs})\\
-# &\quad-\mathrm{KL}\big(q_\phi(z\mid x_{\rm obs})\,\|\,p_\theta(z\mid x_{\rm obs})\big).
-# \end{aligned}
-# $$ (eq-gap)
-#
-# The encoder has to accept any pattern of missing entries. It reads $[x\odot m,\;m]$: the row with zeros in
-# the holes, and the mask, $2D$ numbers in all {cite:p}`nazabal2020,mattei2019`. A practical point hides in
-# {eq}`eq-marginal`: replace missing values by zero *before* anything else. A `NaN` survives the
-# multiplication by a zero of the mask, and a true value left at a missing position is a leak. `lib.missingness.check`
-# sets the holes to zero on entry, and a test changes the values at missing positions and asserts that no loss
-# and no gradient moves.
-
-# %% [markdown]
-# (sec-harder)=
-# ## Why holes make inference harder
-#
-# Equation {eq}`eq-gap` has the same form with and without holes. It is tempting to conclude that missing data
-# cost nothing but information. They cost more, because the target of the approximation changes. By the sum
-# rule
-#
-# $$
-# p_\theta(z\mid x_{\rm obs})
-# =\mathbb E_{p_\theta(x_{\rm mis}\mid x_{\rm obs})}\big[\,p_\theta(z\mid x_{\rm obs},x_{\rm mis})\,\big].
-# $$ (eq-posterior-mixture)
-#
-# The posterior of an incomplete row is a **mixture of complete-row posteriors**, one for each way of filling
-# the holes. The complete-row posteriors may all be narrow and nearly Gaussian. If two plausible completions
-# lie far apart in latent space, their mixture has two modes, and a Gaussian encoder cannot represent it. The
-# gap in {eq}`eq-gap` then stays open however long the encoder is trained, and $\theta$ pays: maximising the
-# bound moves the decoder towards models whose posteriors are simple, not towards models that fit
-# {cite:p}`cremer2018`.
-#
-# How much harder depends on the data. For rows drawn from the model itself, the average divergence between
-# the two posteriors is a mutual information (paper, Appendix A),
-#
-# $$
-# \mathbb E\big[\mathrm{KL}\big(p_\theta(z\mid x)\,\|\,p_\theta(z\mid x_{\rm obs})\big)\big]
-# =\mathcal I(z;x_{\rm mis}\mid x_{\rm obs}).
-# $$ (eq-information)
-#
-# If the observed features already determine the row, little changes. If the holes hide something the rest
-# does not tell, as when a whole quadrant of an image is gone, the posterior spreads over the alternatives.
-#
-# The smallest example we know has one latent and two features, $x_1\mid z\sim\mathcal N(z^2+0.2z,\,0.5^2)$
-# and $x_2\mid z\sim\mathcal N(z,\,0.5^2)$. The first feature says how far $z$ is from zero, the second says
-# on which side. Hide the second, observe $x_1=1.5$, and compute everything on a grid. In a real VAE both
-# means would be networks, but nothing in the argument changes.
-
-# %% tags=["remove-output", "hide-input"]
-x1, noise = 1.5, 0.5
-z = np.linspace(-3.5, 3.5, 701)
-dz = z[1] - z[0]
-log_joint = norm.logpdf(z) + norm.logpdf(x1, z**2 + 0.2 * z, noise)  # log p(x1, z)
-log_evidence = np.log(np.exp(log_joint).sum() * dz)
-posterior = np.exp(log_joint - log_evidence)  # p(z | x1)
-
-rng = np.random.default_rng(seed)
-imputed = rng.choice(z, 6, p=posterior / posterior.sum()) + noise * rng.normal(size=6)  # x2 ~ p(x2 | x1)
-completed = np.exp(log_joint + norm.logpdf(imputed[:, None], z, noise))
-completed /= completed.sum(1, keepdims=True) * dz  # p(z | x1, x2), one row per imputation
-
-
-def fit(components: int, steps: int = 300) -> tuple[np.ndarray, float]:
-    """The Gaussian mixture with the largest ELBO, by quadrature: its density on the grid, its gap in nats."""
-    grid, target = torch.tensor(z).reshape(-1, 1, 1), torch.tensor(log_joint)
-    loc = torch.linspace(1, -1, components, dtype=torch.float64).reshape(1, -1, 1) + 0.1
-    raw, logits = torch.full_like(loc, -0.5), torch.zeros(1, components, dtype=torch.float64)
-    weights = [tensor.requires_grad_() for tensor in (logits, loc, raw)]
-    optimiser = torch.optim.Adam(weights, lr=0.05)
-    for _ in range(steps):
-        log_q = MixtureOfGaussians(logits, loc, torch.nn.functional.softplus(raw)).log_prob(grid).squeeze(-1)
-        elbo = (log_q.exp() * (target - log_q)).sum() * dz
-        optimiser.zero_grad()
-        (-elbo).backward()
-        optimiser.step()
-    return log_q.detach().exp().numpy(), log_evidence - elbo.item()
-
-
-fits = {components: fit(components) for components in (1, 2)}
-
-fig, (left, right) = figures.panels(1, 2, height=2.3)
-left.plot(z, completed.T, color="0.65", linewidth=0.8)
-left.plot(z, posterior, color="black")
-left.set(title="completed six times", xlabel="z", ylabel="density")
-right.plot(z, posterior, color="black")
-for components, method in ((1, "MVAE"), (2, "MissSVAE")):
-    right.plot(z, fits[components][0], color=figures.colour(method), linestyle="--", label=f"K = {components}")
-right.set(title="best approximations", xlabel="z")
-right.legend()
-caption = f"Computed on this page from the formulas above, imputations drawn with seed {seed}."
-book.figure("toy-posterior", fig, caption)
-for components, (_, gap) in fits.items():
-    book.text(f"toy-gap-{components}", f"{gap:.2f}")
-
-# %% [markdown]
-# ```{glue:figure} toy-posterior
-# :name: fig-toy-posterior
-# :alt: Left, narrow grey densities on both sides of zero; right, a one-sided and a two-sided approximation.
-#
-# The posterior of an incomplete row is a mixture. Left: $p(z\mid x_1,x_2)$ for six draws of $x_2$ from
-# $p(x_2\mid x_1)$ (grey, one dominant mode each) and $p(z\mid x_1)$ (black, two modes). Right: the same
-# posterior and the densities with the largest ELBO among Gaussians ($K=1$) and two-component mixtures
-# ($K=2$). {glue:text}`toy-posterior-caption`
-# ```
-#
-# Each completed row in {numref}`fig-toy-posterior` has a posterior with one dominant mode. The incomplete row
-# has two, because the completions disagree about the side. A Gaussian settles on one side and leaves a gap of
-# {glue:text}`toy-gap-1` nats; two components leave {glue:text}`toy-gap-2`. The first number is close to
-# $\log 2$, the price of forgetting one of two equal modes. Training a VAE with the Gaussian can now improve
-# the bound by moving the decoder until the second mode is gone.
-
-# %% [markdown]
+# (sec-finite)=
 # ## A finite mixture as the encoder
 #
 # The first remedy is to give the encoder the shape that {eq}`eq-posterior-mixture` asks for (paper eq. 3):
@@ -286,7 +153,9 @@ for components, (_, gap) in fits.items():
 # $$ (eq-ladder)
 #
 # and the tests check each rung. All become equalities when $q_\phi$ is the exact posterior: then every draw
-# has $\log w(z)=\log p_\theta(x_{\rm obs})$, without variance.
+# has $\log w(z)=\log p_\theta(x_{\rm obs})$, without variance. There are two ways up: components, which let
+# $q_\phi$ come closer to the posterior {cite:p}`morningstar2021`, and draws. As $K\cdot I$ grows, the
+# importance-weighted bounds approach $\log p_\theta(x_{\rm obs})$ itself {cite:p}`burda2016`.
 #
 # A tighter bound is a better objective for $\theta$. It is not automatically one for $\phi$: as $I$ grows,
 # the signal in the plain reparametrised gradient of the encoder shrinks faster than its noise
@@ -372,13 +241,16 @@ for components, (_, gap) in fits.items():
 # that part of the variance which comes from not knowing which components will be drawn. With unequal weights
 # there is a price: a component with weight near one gets a single draw, where ancestral sampling would have
 # given it nearly all $K$. The value of the bound may then be estimated *worse* by strata. Which effect wins,
-# and for which parameters? We return to the example and estimate the ELBO of random five-component posteriors
-# over and over, with five ancestral draws as in {eq}`eq-elbo` or one draw from each component as in
-# {eq}`eq-selbo`. Half of the posteriors are scattered, as early in training. Half have settled on the two
-# modes. The number of decoder evaluations is the same, and both use the gradient estimator of the
-# {ref}`next section <sec-stl>`.
+# and for which parameters? We return to the {ref}`example of one latent and two features <sec-harder>`, of which
+# the second is hidden and the first is 1.5. We estimate the ELBO of random five-component posteriors over and
+# over, with five ancestral draws as in {eq}`eq-elbo` or one draw from each component as in {eq}`eq-selbo`. Half
+# of the posteriors are scattered, as early in training. Half have settled on the two modes. The number of
+# decoder evaluations is the same, and both use the gradient estimator of the {ref}`next section <sec-stl>`.
 
 # %% tags=["remove-output", "hide-input"]
+x1, noise = 1.5, 0.5
+
+
 class Example:
     """The two-feature example with a given posterior: as much of a VAE as an objective needs."""
 
@@ -500,6 +372,7 @@ book.text("toy-ratio", f"{ratio:.0f}")
 # respect to $\theta$.
 
 # %% [markdown]
+# (sec-demiss)=
 # ## DeMissVAE: completing the rows instead
 #
 # A finite mixture asks one network to map every pattern of holes to all modes at once. The second remedy
@@ -513,7 +386,9 @@ book.text("toy-ratio", f"{ratio:.0f}")
 # $$ (eq-imputation-mixture)
 #
 # This is a continuous mixture, more flexible than $K$ Gaussians, and the encoder only ever sees the easy
-# problem. What are the objectives?
+# problem. It is close to the posterior {eq}`eq-posterior-mixture` when the encoder is good for complete rows and
+# the imputations are plausible; the last panel of {numref}`fig-paper-1` shows the ideal case. The price is
+# the sampling of imputations. What are the objectives?
 #
 # ### Two objectives
 #
@@ -538,6 +413,7 @@ book.text("toy-ratio", f"{ratio:.0f}")
 # The name CVI stands for collapsed variational inference: the missing values are integrated out first and the
 # bound is taken second. LMVB, a lower bound of the marginalised variational bound, does it in the other
 # order; compare {cite:t}`hensman2012`. They are `lib.objectives.cvi` and `lib.objectives.lmvb`.
+# {ref}`Appendix B <sec-appendix-b>` derives the second step by step.
 #
 # ### Why not one objective for both
 #
@@ -570,31 +446,45 @@ book.text("toy-ratio", f"{ratio:.0f}")
 # $p_\theta(z\mid x_{\rm obs})$ every time is as good. Second, when the imputations are off, the encoder has
 # to bend each $q_\phi(z\mid x)$ so that the average comes out right. In {eq}`eq-lmvb-identity` the encoder
 # appears in the last term only, whose maximiser is $p_\theta(z\mid x)$ at every completion, for any $f$.
-# Errors of the imputations do not move the target.
+# Errors of the imputations do not move the target. The encoder is back in the case of complete rows.
+# {ref}`Appendix C <sec-appendix-c>` has the argument in full and the paper's controlled experiments on it.
+#
+# *And the imputations?* With $q_\phi(z\mid x)=p_\theta(z\mid x)$, the best $f$ is
+# $p_\theta(x_{\rm mis}\mid x_{\rm obs})$ in both identities. One could learn it, with another network for every
+# pattern of holes, but this is hard {cite:p}`simkus2023gibbs`. It is sampled instead, by
+# {ref}`the chains below <sec-samplers>`.
 #
 # The paper's two controls give both networks the same objective: CVI-VAE uses {eq}`eq-cvi` for both, with the
 # entropy of the finite mixture $\frac1K\sum_kq_\phi(z\mid x_{\rm obs},x_{\rm mis}^{k})$ put back for the
 # encoder's sake (`lib.objectives.cvi_elbo`); MVB-VAE uses {eq}`eq-lmvb` for both.
 #
+# An importance-weighted version would need the *density* of {eq}`eq-imputation-mixture`. In {eq}`eq-cvi` it could be
+# dropped, in a weight it cannot; the paper leaves this open.
+#
 # ### The training loop
 #
-# The result alternates between imputing and learning, in the manner of Monte Carlo EM {cite:p}`wei1990`. The
-# imputations are *persistent*: they are stored for the whole data set and the sampler continues from where it
-# stopped one epoch before, so that a few cheap iterations per epoch, here one, go a long way
-# {cite:p}`tieleman2008,simkus2023gibbs`.
+# The result alternates between imputing and learning, in the manner of Monte Carlo EM
+# {cite:p}`dempster1977,wei1990`. The imputations are *persistent*: they are stored for the whole data set and the
+# sampler continues from where it stopped one epoch before, so that a few cheap iterations per epoch, here one, go a
+# long way {cite:p}`younes1999,tieleman2008,simkus2023gibbs`.
 #
-# 1. **Before training.** Fill every hole $K$ times, each time with a value drawn from those observed in the
-#    same feature. Store the $K$ completed copies of every row.
-# 2. **For each mini-batch, impute.** Fetch the stored copies of its rows. From the second epoch on, run the
-#    conditional sampler from them with the current $\theta,\phi$ and store the result. In the first epoch the
-#    networks are still random and the sampler is skipped. No gradient flows through imputations.
-# 3. **One shared forward pass.** Encode all $B\cdot K$ completed rows, draw one latent each, decode. From
-#    these same quantities estimate (`lib.objectives.demiss`) {eq}`eq-cvi` with the observed factors only and
-#    {eq}`eq-lmvb` with all factors.
-# 4. **Two backward passes.** $-\widehat{\mathcal L}_{\rm CVI}$ for $\theta$ only,
-#    $-\widehat{\mathcal L}_{\rm LMVB}$ for $\phi$ only. Nothing of the first reaches $\phi$, nothing of the
-#    second reaches $\theta$.
-# 5. **One update.** Clip the joint gradient norm and take one optimiser step on both.
+# ```{prf:algorithm} Training DeMissVAE
+# :label: alg-demiss-loop
+#
+# **Before training** fill every hole $K$ times, each time with a value drawn from those observed in the same
+# feature, and store the $K$ completed copies of every row. Then, **for each mini-batch**:
+#
+# 1. *Impute.* Fetch the stored copies of its rows. From the second epoch on, move them with the conditional
+#    sampler, at the current $\theta,\phi$, and store the result. No gradient flows through imputations.
+# 2. *One forward pass* ({prf:ref}`alg-demiss`). Encode all $B\cdot K$ completed rows, draw one latent each, decode.
+#    From the same quantities estimate {eq}`eq-cvi`, with observed factors only, and {eq}`eq-lmvb`, with all factors.
+# 3. *Two backward passes.* $-\widehat{\mathcal L}_{\rm CVI}$ for $\theta$ only, $-\widehat{\mathcal L}_{\rm LMVB}$ for
+#    $\phi$ only. Nothing of the first reaches $\phi$, nothing of the second reaches $\theta$.
+# 4. *One update.* Clip the joint gradient norm and take one optimiser step on both.
+# ```
+#
+# In the first epoch the networks are still random, and the sampler is skipped. The loop is in `lib.training`, the
+# two objectives of one forward pass are `lib.objectives.demiss`.
 #
 # If a backward pass costs two forward passes, the step costs $1+2+2=5$ units where an ordinary VAE step costs
 # 3: a factor of $5/3\approx1.67$ instead of 2, the sampler not included. It can be less. On its way to $\phi$
@@ -603,7 +493,7 @@ book.text("toy-ratio", f"{ratio:.0f}")
 # $2+2+(1+2)=7$ where an ordinary step costs $2+4=6$: a factor of 1.17. That is what `torch.autograd.grad`
 # computes when it is asked for one half of the parameters at a time, and `python -m benchmarks.steps` measures
 # it. When no value is missing the two gradients coincide with those of the complete-data ELBO, and DeMissVAE
-# *is* the ordinary VAE. A test asserts it. The loop is in `lib.training`.
+# *is* the ordinary VAE. A test asserts it. {ref}`Appendix D <sec-appendix-d>` has the measured times.
 
 # %% [markdown]
 # (sec-samplers)=
@@ -636,23 +526,27 @@ book.text("toy-ratio", f"{ratio:.0f}")
 # at hand decides where the next latent is proposed, and a chain in one mode seldom finds the other.
 #
 # **LAIR**, latent-adaptive importance resampling {cite:p}`simkus2023sampling`, lets the $K$ imputations of a
-# row cooperate. One iteration:
+# row cooperate.
 #
-# 1. Draw one latent from each of the $K$ proposals $q_k=q_\phi(z\mid x_{\rm obs},x_{\rm mis}^{k})$ and from
-#    $R$ copies of the prior, $q_{K+r}=p(z)$. The prior draws replenish modes that no imputation covers any
-#    more.
-# 2. Weigh all draws against the *average* proposal. This is deterministic-mixture importance sampling
-#    {cite:p}`elvira2019`:
+# ```{prf:algorithm} One iteration of LAIR, for one row
+# :label: alg-lair
 #
-#    $$
-#    \begin{aligned}
-#    \log\omega_n&=\log p_\theta(x_{\rm obs}\mid z_n)+\log p(z_n)\\
-#    &\quad-\log\Big[\frac1{K+R}\sum_{n'=1}^{K+R}q_{n'}(z_n)\Big].
-#    \end{aligned}
-#    $$ (eq-lair)
+# 1. *Propose.* Draw one latent from each of the $K$ proposals $q_k=q_\phi(z\mid x_{\rm obs},x_{\rm mis}^{k})$ and from
+#    $R$ copies of the prior, $q_{K+r}=p(z)$.
+# 2. *Weigh* every draw by {eq}`eq-lair`, against the average of all proposals.
+# 3. *Resample* $K$ of the $K+R$ latents, with replacement, in proportion to $\omega_n$.
+# 4. *Complete.* Draw $x_{\rm mis}^{k}$ from the decoder at each of them.
+# ```
 #
-# 3. Resample $K$ latents with replacement in proportion to $\omega_n$, and draw a completion from the decoder
-#    for each.
+# The draws from the prior replenish modes that no imputation covers any more. The weights are those of
+# deterministic-mixture importance sampling {cite:p}`elvira2019`,
+#
+# $$
+# \begin{aligned}
+# \log\omega_n&=\log p_\theta(x_{\rm obs}\mid z_n)+\log p(z_n)\\
+# &\quad-\log\Big[\frac1{K+R}\sum_{n'=1}^{K+R}q_{n'}(z_n)\Big].
+# \end{aligned}
+# $$ (eq-lair)
 #
 # Only observed features enter the weights, and the common denominator keeps a draw from the tail of a narrow
 # proposal from getting an absurd weight. The average weight is an unbiased estimate of
@@ -677,5 +571,23 @@ book.markdown("methods-table", f":::{{table}} {caption}\n:name: tab-methods\n\n{
 # :format: myst
 # ```
 #
-# {ref}`The next chapter <sec-mog>` compares the first seven on data for which the exact likelihood can be
-# computed.
+# The numbered equations of the paper, and where this book has them:
+#
+# :::{table} The paper's equations.
+# :name: tab-equations
+#
+# | paper | here | what | chapter |
+# |---|---|---|---|
+# | (1) | {eq}`eq-integrated`, {eq}`eq-marginal` | likelihood of observed values | {ref}`background <sec-background>` |
+# | (2) | {eq}`eq-gap` | ELBO and its gap | {ref}`background <sec-background>` |
+# | (3) | {eq}`eq-mixture` | finite mixture | this one |
+# | (4), (5) | {eq}`eq-elbo`, {eq}`eq-selbo` | ELBO, stratified ELBO | this one |
+# | (6) | {eq}`eq-weight` | weight $w(z)$ | {ref}`background <sec-background>` |
+# | (7), (8) | {eq}`eq-iwelbo`, {eq}`eq-siwelbo` | importance-weighted bounds | this one |
+# | (9) | {eq}`eq-imputation-mixture` | mixture over imputations | this one |
+# | (10), (11) | {eq}`eq-cvi`, {eq}`eq-cvi-identity` | the decoder's objective and its gap | this one |
+# | (12), (13) | {eq}`eq-lmvb`, {eq}`eq-lmvb-identity` | the encoder's objective and its gaps | this one |
+# :::
+#
+# {ref}`The next chapter <sec-related>` places the methods among others. {ref}`The one after it <sec-mog>` compares
+# the first seven on data for which the exact likelihood can be computed.

@@ -25,11 +25,16 @@ def figure2(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> Figu
     there is no record. The dotted line is the mean log-density of the generating distribution, which no model
     exceeds in expectation.
     """
+    return by_budget(records, SEVEN, budgets)
+
+
+def by_budget(records: Sequence[Record], methods: Sequence[str], budgets: Sequence[int] = BUDGETS) -> Figure:
+    """Test log-likelihood of some methods, box plots grouped by budget, under the ceiling (see `figure2`)."""
     fig, ax = panels(height=3.0)
-    step = len(SEVEN) + 1.5
+    step = len(methods) + 1.5
     for group, budget in enumerate(budgets):
-        runs = {method: _select(records, method, budget) for method in SEVEN}
-        for i, method in enumerate(SEVEN):
+        runs = {method: _select(records, method, budget) for method in methods}
+        for i, method in enumerate(methods):
             position = group * step + i
             values = [r.metrics["test_log_likelihood"] for r in runs[method] if r.finished]
             if values:
@@ -38,15 +43,15 @@ def figure2(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> Figu
                 word = "failed" if runs[method] else "not run"
                 note(ax, position, word, rotation=90)
         if not any(runs.values()):
-            note(ax, group * step + (len(SEVEN) - 1) / 2, "not run")
+            note(ax, group * step + (len(methods) - 1) / 2, "not run")
     _ceiling(ax, records)
-    ax.set_xticks([group * step + (len(SEVEN) - 1) / 2 for group in range(len(budgets))], map(str, budgets))
-    ax.set_xlim(-1.2, (len(budgets) - 1) * step + len(SEVEN) + 0.2)
+    ax.set_xticks([group * step + (len(methods) - 1) / 2 for group in range(len(budgets))], map(str, budgets))
+    ax.set_xlim(-1.2, (len(budgets) - 1) * step + len(methods) + 0.2)
     ax.tick_params(axis="x", length=0)
     ax.set(xlabel="budget: decoder evaluations per row and step", ylabel="test log-likelihood (nats per row)")
     if not any(r.finished for r in records):
         ax.set_yticks([])
-    legend(fig, SEVEN)
+    legend(fig, methods)
     return fig
 
 
