@@ -65,15 +65,15 @@ for name in ("nongaussian_complete", "nongaussian_observed", "encoder_kl"):
 # Asked about the same rows with holes, its posteriors are wide, bent, and often in several pieces. (Not all: where
 # the values that are left say nearly everything, little changes.) No single Gaussian looks like that. In numbers:
 # the closest Gaussian to a posterior, the one with its mean and covariance, misses it by
-# {glue:text}`nongaussian_complete` on average over the first 300 rows when they are complete, and by {glue:text}`nongaussian_observed` when
-# they have holes (Kullback-Leibler divergence).
+# {glue:text}`nongaussian_complete` on average over the first 300 training rows when they are complete, and by
+# {glue:text}`nongaussian_observed` when they have holes (Kullback-Leibler divergence).
 #
 # The last panel is the way out. It contains nothing but the Gaussians of the third panel's encoder, one for each of
 # many ways of completing the row, and it looks like the second. Why it does is one line of probability.
 #
-# The five rows were trained on. On test rows this encoder is {glue:text}`encoder_kl` away from the posteriors of
-# complete rows, $\mathrm{KL}(q\,\|\,p)$: after 500 epochs on 900 rows, the authors' configuration, it has
-# overfitted. That is another problem than the one of this chapter.
+# The encoder itself is not exact: on the same rows it is {glue:text}`encoder_kl` away from the posteriors of complete
+# rows, $\mathrm{KL}(q\,\|\,p)$. After 500 epochs on 900 rows, the authors' configuration, the decoder has overfitted
+# and its posteriors are very narrow. That is another problem than the one of this chapter.
 #
 # (sec-harder)=
 # ## Why holes make inference harder

@@ -3,13 +3,15 @@
 Floors from the ground up; no module imports from a floor above its own, and nothing imports in a circle:
 
 1. `distributions`, `networks`, `missingness`, `records`; and the small `names`, `shapes`, `streams`, `mixture`,
-   `provenance`, `checkpoints`, `locks`, `fetch`, `memory`, `parameters`
-2. `models`, `datasets`, `preprocess` (of raw UCI files), `reference`
-3. `objectives`, `samplers`, `figures` and its parts, `claims`, `book`
-4. `methods`, `tables` and its part, `cost`
-5. `runs` (one run), `groups` (several as one), `training` (the loop)
-6. `evaluation`, `refit` (of an encoder, for it)
-7. `plans` (the experiments as data), `scoring` (a run's rows, and what its model is worth), `experiments` (the grid)
+   `densities` (pictures as text), `intervals`, `provenance`, `checkpoints`, `locks`, `fetch`, `memory`, `parameters`
+2. `models`, `datasets`, `preprocess` (of raw UCI files), `reference` (the paper's numbers)
+3. `objectives`; `samplers`, `samplers_exact`, `oracles` (of missing values); `figures` and its parts; `claims` (the
+   paper's statements) and `verdicts` (whether they hold); `book`
+4. `methods`, `cost` and its figure
+5. `snr`, `runs` (one run), `groups` (several as one), `training` (the loop)
+6. `evaluation`, `posteriors` (of a 2-D latent), `refit` (of an encoder)
+7. `plans` (the experiments as data), `inspection` and `scoring` (what a run's model is worth), `experiments` (the
+   grid); `tables` and its parts
 8. `jobs` (processes side by side), `__main__` (the command line)
 
 The reference throughout is Simkus & Gutmann (2024), "Improving Variational Autoencoder Estimation from Incomplete

@@ -38,7 +38,7 @@ class Claim:
     right: a method, or `ZERO`. metric: of both sides, unless `right_metric` is another.
     varies, values: the part of the request in which the sides differ, and its value on the left and the right.
     unless: experiments that the statement excepts. least_missing: it is about this fraction or a higher one.
-    rows: it is about trained models that a figure shows. Where there is one run of each, it is judged over rows of data.
+    rows: it is about trained models that a figure shows. With one run of each, it is judged over rows of data.
     """
 
     left: str

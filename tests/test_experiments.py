@@ -144,9 +144,14 @@ def test_committed_records_still_answer_todays_requests(monkeypatch):
     """A change of what is asked would silently make every record anew."""
     monkeypatch.setitem(experiments.EXPERIMENTS, "mog", REAL)
     monkeypatch.setattr(experiments, "_content", lambda *of: SimpleNamespace(source="authors"))
-    asked = experiments.requests("mog", scale="laptop", seeds=experiments.SEEDS)
-    committed = [p.name for p in (records.ROOT / "results").glob("mog/laptop/*.json")]
-    assert committed and set(committed) <= {records.path(request).name for request in asked}
+    grid = {"methods": [*methods.METHODS], "seeds": experiments.SEEDS}
+    for name in ("mog", "mog-complete", "mog-rejection", "mog-oracles", "mog-snr"):
+        for scale in ("laptop", "paper"):
+            budgets = (5, 15, 25) if name == "mog" else None
+            asked = experiments.requests(name, scale=scale, budgets=budgets, **grid)
+            committed = [p.name for p in (records.ROOT / "results" / name / scale).glob("*.json")]
+            assert set(committed) <= {records.path(request).name for request in asked}, name
+    assert list((records.ROOT / "results/mog/laptop").glob("*.json"))
 
 
 def test_steps_are_those_of_the_run():
