@@ -1,8 +1,8 @@
 """Exact imputations under a VAE with a two-dimensional latent (appendix C): z ~ p(z | x_obs), x_mis ~ p(x_mis | z).
 
 By rejection, as in the paper, or on a grid, which has the same law up to the width of a cell and costs one pass of the
-decoder over the grid for a whole mini-batch. Both see the square [-limit, limit]^2 only, forget what was imputed before,
-and need a single generator (no group of runs). Numbers of points are per axis; densities are at the centres of cells.
+decoder over the grid for a whole mini-batch. Both see the square [-limit, limit]^2 only, forget earlier imputations and
+need a single generator (no group of runs). Numbers of points are per axis; densities are at the centres of cells.
 """
 
 import math
@@ -21,14 +21,13 @@ _CHUNK = 1024  # latents decoded at once: their activations stay in the cache of
 def rejection(
     *, points: int = 500, limit: float = 5.0, batch: int = 50, slack: float = 1.1, patience: int = 5_000_000
 ) -> Sampler:
-    """Rejection sampling of the latent (see `rejection_latents`), then x_mis ~ p(x_mis | z). Complete rows cost nothing.
+    """The latent by rejection (see `rejection_latents`), then x_mis ~ p(x_mis | z). Complete rows cost nothing.
 
     The step raises ValueError for a latent that is not two-dimensional, RuntimeError where nothing is ever accepted.
     """
     options = {"points": points, "limit": limit, "batch": batch, "slack": slack, "patience": patience}
-    return _sampler(
-        f"rejection points={points} limit={limit:g} batch={batch} slack={slack:g}", rejection_latents, options
-    )
+    name = f"rejection points={points} limit={limit:g} batch={batch} slack={slack:g}"
+    return _sampler(name, rejection_latents, options)
 
 
 def on_grid(*, points: int = 500, limit: float = 5.0) -> Sampler:
@@ -57,7 +56,8 @@ def _sampler(name: str, latents, options: dict) -> Sampler:
 
 @torch.no_grad()
 def rejection_latents(
-    model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], draws: int, generator: torch.Generator | None = None, *,
+    model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], draws: int,
+    generator: torch.Generator | None = None, *,
     points: int = 500, limit: float = 5.0, batch: int = 50, slack: float = 1.1, patience: int = 5_000_000,
 ) -> Float[Tensor, "S B 2"]:  # fmt: skip
     """Independent latents of p(z | x_obs) by rejection: `draws` of each row.
@@ -91,7 +91,7 @@ def rejection_latents(
         if (idle >= patience).any():
             n = int(idle.argmax())
             raise RuntimeError(
-                f"row {n}: none of the last {int(idle[n])} proposals was accepted, {int(done[n])} of {draws} draws done. "
+                f"row {n}: none of the last {int(idle[n])} proposals accepted, {int(done[n])} of {draws} draws done. "
                 f"Its posterior is too narrow for rejection from [-{limit:g}, {limit:g}]^2: sample on the grid instead."
             )
     return z
@@ -99,8 +99,8 @@ def rejection_latents(
 
 @torch.no_grad()
 def grid_latents(
-    model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], draws: int, generator: torch.Generator | None = None, *,
-    points: int = 500, limit: float = 5.0,
+    model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], draws: int,
+    generator: torch.Generator | None = None, *, points: int = 500, limit: float = 5.0,
 ) -> Float[Tensor, "S B 2"]:  # fmt: skip
     """Independent latents of p(z | x_obs) up to the width of a cell: a cell in proportion to the density at its centre,
     and a uniform place in it; `draws` of each row.
