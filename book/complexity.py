@@ -25,7 +25,9 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from lib import book, datasets, experiments, figures, missingness, parameters, posteriors, samplers, samplers_exact
+from lib import (
+    book, datasets, experiments, figures, missingness, parameters, posteriors, samplers, samplers_exact, tables_claims,
+)  # fmt: skip
 from lib.distributions import MixtureOfGaussians
 
 torch.set_num_threads(1)  # the same digits on any number of cores
@@ -46,6 +48,10 @@ book.figure("figure1", fig, figures.caption(runs))
 for name in ("nongaussian_complete", "nongaussian_observed", "encoder_kl"):
     values = [run.metrics[name] for run in runs if name in run.metrics]
     book.text(name, f"{values[0]:.2f} nats" if values else "(not run)")
+source = tables_claims.statements_table({"mog-complete": runs}, "fig1")
+caption = "What the paper says about this figure, and the run above. "
+caption += "\"Approximates well\" is taken as within 0.1 nats, a margin of ours."
+book.markdown("claims", f":::{{table}} {caption}\n:name: tab-claims-fig1\n\n{source}\n:::")
 
 # %% [markdown]
 # ## Before and after the holes
@@ -74,6 +80,10 @@ for name in ("nongaussian_complete", "nongaussian_observed", "encoder_kl"):
 # The encoder itself is not exact: on the same rows it is {glue:text}`encoder_kl` away from the posteriors of complete
 # rows, $\mathrm{KL}(q\,\|\,p)$. After 500 epochs on 900 rows, the authors' configuration, the decoder has overfitted
 # and its posteriors are very narrow. That is another problem than the one of this chapter.
+#
+# ```{glue:md} claims
+# :format: myst
+# ```
 #
 # (sec-harder)=
 # ## Why holes make inference harder

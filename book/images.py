@@ -10,7 +10,7 @@
 # (sec-images)=
 # # MNIST and Omniglot
 #
-# This chapter is Section 6.3 of the paper {cite:p}`simkus2024`, with Appendices E.3 and F.3. Half of every
+# This chapter is Section 6.3 of the paper {cite:p}`simkus2024`. Half of every
 # training image is hidden, and not pixel by pixel: two of the four quadrants, so that what is missing cannot
 # be guessed from neighbours. The upper half of a nine may as well belong to a four. A row with such a hole has
 # several plausible completions, and {numref}`fig-gallery-mnist` shows what every method makes of it.
@@ -145,43 +145,18 @@ book.text("refit", tables_data.refit_sentence(runs))
 # pairs with equal probability, fixed for the run. Test images are complete in the likelihood and masked in the
 # gallery.
 
-# %% tags=["remove-cell"]
-table("networks", "tab-images-networks", f"Networks of the paper, {latent_dim} latent dimensions: numbers of "
-      "trainable parameters.", tables_data.network_table(names, latent_dim))  # fmt: skip
-table("training", "tab-images-training", "Training at the paper's scale.", tables_data.training_table(names))
-
 # %% [markdown]
 # ## Networks and training
 #
-# Encoder and decoder are convolutional residual networks {cite:p}`he2016` with batch normalisation
-# {cite:p}`ioffe2015` and with dropout of whole channels, $p=0.3$. The encoder has four stages of two blocks. It
-# halves the image at the first block of the last three, averages over what is left, $4\times4$, and ends in one
-# linear layer. It reads two channels, image and mask; DeMissVAE's reads the completed image alone. The decoder goes
-# the way back, from a $4\times4$ map by repetition of pixels, and ends in the logits of 784 Bernoulli variables.
+# Encoder and decoder are convolutional residual networks {cite:p}`he2016`. The encoder reads two channels, image and
+# mask; DeMissVAE's reads the completed image alone. The decoder ends in the logits of 784 Bernoulli variables.
 # Runs at reduced scale use a smaller pair for both data sets, *quarter*: one block per stage, and about a quarter of
-# the parameters of MNIST's networks.
+# the parameters of MNIST's networks. {ref}`Appendix E <sec-appendix-e>` has layers, numbers of parameters and all
+# settings of the training.
 #
-# :::{table} Channels of the four stages.
-# :name: tab-images-widths
-#
-# | data | encoder | decoder |
-# |---|---|---|
-# | MNIST | 32, 64, 128, 256 | 128, 64, 32, 32 |
-# | Omniglot | 64, 128, 256, 512 | 256, 128, 64, 64 |
-# :::
-#
-# ```{glue:md} networks
-# :format: myst
-# ```
-#
-# ```{glue:md} training
-# :format: myst
-# ```
-#
-# The learning rate falls to zero along a cosine. The budget is five, spent as in {numref}`tab-budgets`; DeMissVAE
-# adds one step of pseudo-Gibbs per epoch and imputation, the cheapest sampler there is. Of each run the epoch with
-# the best validation bound is kept. The paper does not say which epoch it takes; this, the batches and the norms
-# follow the released configuration.
+# The budget is five, spent as in {numref}`tab-budgets`; DeMissVAE adds one step of pseudo-Gibbs per epoch and
+# imputation, the cheapest sampler there is. Of each run the epoch with the best validation bound is kept. The paper
+# does not say which epoch it takes; this follows the released configuration.
 #
 # **Evaluation** is that of the {ref}`tables <sec-uci>`: the encoder is fitted to the complete test images,
 # {eq}`eq-refit` with $J=5$ samples, then the log-likelihood is estimated by {eq}`eq-estimate` with $I=1000$. As there,
@@ -193,8 +168,6 @@ for name in reference.IMAGES:
     caption = f"Statements of the paper's Section 6.3 about {reference.TITLES[name]}."
     source = tables_data.statements_table(every, f"fig4 {name}", [name], latent_dim=latent_dim)
     table(f"claims-{name}", f"tab-images-claims-{name}", caption, source)
-table("claims-latents", "tab-images-claims-latents", "Statements of the paper's Appendix F.3.",
-      tables_data.statements_table(every, "fig13", ["mnist"]))  # fmt: skip
 
 # %% [markdown]
 # ## Does it agree with the paper?
@@ -253,30 +226,8 @@ for name in reference.IMAGES:
 # ```
 
 # %% [markdown]
-# ## A larger latent space instead?
-#
 # If a Gaussian encoder is too stiff, more latent dimensions might be a remedy as good as a mixture.
-# {numref}`fig-latents` changes nothing but $L$.
-
-# %% tags=["remove-output", "hide-input"]
-book.figure("figure13", figures.figure13(runs, names), figures.caption(runs))
-
-# %% [markdown]
-# ```{glue:figure} figure13
-# :name: fig-latents
-# :alt: Test log-likelihood against latent dimensions 25 to 200, ours beside the paper's.
-#
-# Log-likelihood of complete test images against the dimension of the latent (paper, Fig. 13). Lines: median
-# over runs, bands 5 to 95 %. Shaded: the paper's, on an axis of its own. {glue:text}`figure13-caption`
-# ```
-#
-# ```{glue:md} claims-latents
-# :format: myst
-# ```
-#
-# The paper finds little effect on MNIST, with one exception: DeMissVAE gains much. It suspects that this has less to
-# do with capacity than with its sampler, which moves more easily in a larger space. On Omniglot some methods
-# gain a little and others lose; the paper makes no clear statement there.
+# {numref}`fig-latents` in {ref}`Appendix F.3 <sec-appendix-f23>` changes nothing but $L$.
 
 # %% [markdown]
 # ## How training went

@@ -27,7 +27,7 @@ epochs: int = 20  # of the live run: 1 to 500
 # %% tags=["hide-input"]
 import torch
 
-from lib import book, datasets, experiments, figures, missingness, objectives, parameters, records, samplers, tables
+from lib import book, datasets, experiments, figures, missingness, objectives, parameters, samplers, tables
 from lib.methods import FIGURE2
 
 torch.set_num_threads(1)  # fastest for networks this small, and the same digits on any number of cores
@@ -43,11 +43,10 @@ parameters.check(
 # %% [markdown]
 # ## The data
 #
-# The generating density $p^*$ is a mixture of 15 Gaussians in five dimensions. Its weights are drawn from a
-# flat Dirichlet distribution, its means from $\mathcal N(0,3^2I)$, its full covariances from an inverse
-# Wishart distribution with five degrees of freedom. The whole mixture is then shifted and scaled to mean zero
-# and unit variance in every dimension (paper, Appendix E.1). There are 20 000 rows for training, 100 for
-# validation and 1000 for testing. {numref}`fig-mog-density` shows the density two dimensions at a time.
+# The generating density $p^*$ is a mixture of 15 Gaussians in five dimensions, with full covariances and mean zero
+# and unit variance in every dimension. {numref}`fig-mog-density` in {ref}`Appendix E <sec-appendix-e>` shows it two
+# dimensions at a time and says how it was drawn. There are 20 000 rows for training, 100 for validation and 1000 for
+# testing.
 #
 # In each run exactly half of the training values are hidden, at positions drawn uniformly with the run's
 # seed. A row loses all five values with probability of about $1/32$; such rows say nothing and are removed,
@@ -60,54 +59,18 @@ parameters.check(
 # the environment variable `MISSVAE_DATA` to a folder laid out like the authors' `data/` to use theirs. Every
 # caption and every record says which source it rests on.
 
-# %% tags=["remove-output", "hide-input"]
-data = datasets.load("mog")
-fig = figures.figure7(data.truth, data.train)
-caption = f"Source: {records.SOURCES[data.source]}, SHA-256 {data.checksum[:12]}."
-if data.source == "embedded":
-    caption += " The density of the authors' data, on which recorded runs may rest, is another draw of the same recipe."
-book.figure("density", fig, caption)
-
-# %% [markdown]
-# ```{glue:figure} density
-# :name: fig-mog-density
-# :alt: Ten panels of filled contours, most with several separate modes.
-#
-# Two-dimensional marginals of $p^*$ for all pairs of the five dimensions, arranged as in the paper's Fig. 7,
-# within the 1 % and 99 % quantiles of the training values. {glue:text}`density-caption`
-# ```
-
 # %% [markdown]
 # ## The set-up
 #
 # All methods share the model and differ in the objective and the last layer of the encoder. Encoder and
 # decoder are residual networks with three blocks of width 200. The decoder is Gaussian, its mean and scale
-# both depend on $z$, and the prior is standard normal in $L=2$ dimensions.
-#
-# | | |
-# |---|---|
-# | optimiser | Adam in its AMSGrad variant {cite:p}`reddi2018`, learning rate $10^{-3}$, constant |
-# | batches | 64 rows, about 303 steps per epoch |
-# | length | 500 epochs in the paper; shorter where a caption says so |
-# | clipping | joint gradient norm of encoder and decoder at 10 |
-# | gradients | sticking the landing, for every method |
-# | scales | softplus, no floor; plus $10^{-5}$ in the encoders of MissVAE and MissIWAE, whose draws divide by them |
-# | runs | five seeds per setting in the paper |
+# both depend on $z$, and the prior is standard normal in $L=2$ dimensions. All are trained for 500 epochs of about
+# 303 steps in the paper, with the same optimiser and for five seeds per setting; shorter where a caption says so.
+# {ref}`Appendix E <sec-appendix-e>` has the settings and their origin.
 #
 # The *budget* makes methods comparable: it is the number of decoder evaluations per row and step in the
 # objective. A method may spend it on draws, on components or on imputations, as {numref}`tab-budgets` shows.
-# Batch size, clipping, the floors, the run seeds and the grid below are not stated in the paper; they follow the
-# authors' released configuration. DeMissVAE's sampler comes on top: one iteration of LAIR with $R=0$, which
-# decodes as many latents again.
-
-# %% tags=["remove-cell"]
-caption = "What each method spends its budget of 5/15/25 on (paper, Table 3)."
-book.markdown("budgets", f":::{{table}} {caption}\n:name: tab-budgets\n\n{tables.table3()}\n:::")
-
-# %% [markdown]
-# ```{glue:md} budgets
-# :format: myst
-# ```
+# DeMissVAE's sampler comes on top: one iteration of LAIR with $R=0$, which decodes as many latents again.
 #
 # The figure of merit is the log-likelihood of the **complete** test rows, by numerical integration over the
 # latent,
@@ -166,8 +129,8 @@ book.markdown("claims", f":::{{table}} {caption}\n:name: tab-claims\n\n{tables.c
 # {numref}`tab-claims` is computed from the records. The methods are compared on equal seeds and masks, by the
 # mean of the paired differences in nats per row and its 95 % interval; the spread between runs by the ratio
 # of standard deviations and its interval under normality. A statement *holds* when the whole interval agrees
-# with it, *fails* when the whole interval contradicts it, and is *not decided* otherwise, which with few
-# seeds is the expected answer for small differences. "Comparable" has no number in the paper; we take a
+# with it, *does not hold* when the whole interval contradicts it, and is *undecided at this scale* otherwise, which
+# with few seeds is the expected answer for small differences. "Comparable" has no number in the paper; we take a
 # margin of 0.1, one and a half standard errors of a mean over 1000 test rows. Nothing is corrected for the
 # number of statements.
 #
@@ -177,11 +140,11 @@ book.markdown("claims", f":::{{table}} {caption}\n:name: tab-claims\n\n{tables.c
 #
 # Three things are worth looking for. **Stratified against ancestral**: the paper finds MissSVAE above
 # MissVAE, with far less spread between runs, and MissSIWAE above MissIWAE. The
-# {ref}`methods chapter <sec-sampling>` shows where the noise of the ancestral gradient comes from. **Mixture
-# against no mixture**: MissSVAE above MVAE is the paper's central claim in its purest form, as the two
-# maximise the same bound and differ in the family of the posterior. **The detour by imputation**: the paper
-# finds that DeMissVAE, with its plain ELBO, still gets near the importance-weighted methods, which it takes
-# as evidence that the decomposition works.
+# {ref}`methods chapter <sec-sampling>` shows where the noise of the ancestral gradient comes from, and
+# {numref}`fig-paper-8` measures it during training. **Mixture against no mixture**: MissSVAE above MVAE is the paper's
+# central claim in its purest form, as the two maximise the same bound and differ in the family of the posterior.
+# **The detour by imputation**: the paper finds that DeMissVAE, with its plain ELBO, still gets near the
+# importance-weighted methods, which it takes as evidence that the decomposition works.
 
 # %% [markdown]
 # ## How training went
@@ -261,7 +224,7 @@ book.figure("live", fig, caption)
 # at 5, 30 and 70 % of the maximum) for four test rows. {glue:text}`live-caption`
 # ```
 #
-# The paper shows such pictures after full training, in Appendix F.1.2.
+# {ref}`Appendix F.1 <sec-appendix-f1>` has such pictures of the recorded runs, of all seven methods.
 
 # %% [markdown]
 # ## Provenance

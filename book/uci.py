@@ -10,7 +10,7 @@
 # (sec-uci)=
 # # UCI tables
 #
-# This chapter is Section 6.2 of the paper {cite:p}`simkus2024`, with Appendices E.2 and F.2. The mixture of the
+# This chapter is Section 6.2 of the paper {cite:p}`simkus2024`. The mixture of the
 # {ref}`previous chapter <sec-mog>` was made for the comparison. Here the rows are real measurements: of power
 # consumption, of gas sensors, of particle collisions. Three questions carry over. Does a mixture posterior
 # still help when nobody has built the modes into the data? Does it help more when more is missing? And which
@@ -104,18 +104,10 @@ table("run-table", "tab-uci-run", "What was run, and what the paper ran that we 
 # ## The data
 #
 # The tables and their preparation are those of {cite:t}`papamakarios2017`, from the UCI archive
-# {cite:p}`dua2017`. All columns are continuous, and all are shifted and scaled to mean 0 and variance 1.
-#
-# :::{table} Rows and features after preparation.
-# :name: tab-uci-data
-#
-# | data | what a row is | features | training | validation | test |
-# |---|---|---|---|---|---|
-# | GAS | readings of chemical sensors in a mixture of ethylene and CO | 8 | 852 174 | 94 685 | 105 206 |
-# | POWER | one minute of a household's electricity | 6 | 1 659 917 | 184 435 | 204 928 |
-# | HEPMASS | a simulated collision with a particle of mass 1000 | 21 | 315 123 | 35 013 | 174 987 |
-# | MINIBOONE | an event in a neutrino detector | 43 | 29 556 | 3 284 | 3 648 |
-# :::
+# {cite:p}`dua2017`. A row of GAS holds the readings of eight chemical sensors in a mixture of ethylene and CO, one of
+# POWER a minute of a household's electricity, one of HEPMASS a simulated collision with a particle of mass 1000, one
+# of MINIBOONE an event in a neutrino detector. All columns are continuous, and all are shifted and scaled to mean 0
+# and variance 1. {numref}`tab-data` has the numbers of rows and features.
 #
 # Some columns are dropped before, and each for a reason that has to do with densities. Columns that almost
 # repeat another one (GAS) and columns in which a single value comes back again and again (HEPMASS, MINIBOONE)
@@ -134,9 +126,6 @@ lost = [[reference.TITLES[name], tables_data.FEATURES[name], f"{100 * missing **
         for name in names]  # fmt: skip
 table("lost", "tab-uci-lost", f"Expected share of training rows without any value, {100 * missing:g} % missing.",
       tables.markdown(["data", "$D$", "$r^D$"], lost))  # fmt: skip
-table("networks", "tab-uci-networks", "Networks of the paper: sizes and numbers of trainable parameters.",
-      tables_data.network_table(names))  # fmt: skip
-table("training", "tab-uci-training", "Training at the paper's scale.", tables_data.training_table(names))
 
 # %% [markdown]
 # ```{glue:md} lost
@@ -145,28 +134,14 @@ table("training", "tab-uci-training", "Training at the paper's scale.", tables_d
 #
 # ## Networks and training
 #
-# Encoder and decoder are residual networks {cite:p}`he2016` without normalisation layers, 256 wide, of two
-# blocks each; MINIBOONE's encoder has five blocks, and both its networks drop half of the activations inside
-# a block. The decoder is Gaussian. All scales, of encoder and decoder, have a floor of $10^{-5}$, without which a
-# density can grow without bound {cite:p}`mattei2018`.
+# Encoder and decoder are residual networks {cite:p}`he2016` of 256 units; the decoder is Gaussian. All scales, of
+# encoder and decoder, have a floor of $10^{-5}$, without which a density can grow without bound {cite:p}`mattei2018`.
+# {ref}`Appendix E <sec-appendix-e>` has layers, numbers of parameters and all settings of the training.
 #
-# ```{glue:md} networks
-# :format: myst
-# ```
-#
-# DeMissVAE's encoder reads completed rows and no mask. POWER is an exception that follows the authors'
-# released configuration: there the mask is appended.
-#
-# ```{glue:md} training
-# :format: myst
-# ```
-#
-# The optimiser is AMSGrad {cite:p}`reddi2018`, its learning rate falls to zero along a cosine. All methods
-# have a budget of five decoder evaluations per row and step and spend it as in {numref}`tab-budgets`.
+# All methods have a budget of five decoder evaluations per row and step and spend it as in {numref}`tab-budgets`.
 # DeMissVAE updates its five imputations with ten iterations of LAIR, {eq}`eq-lair`, of six proposals each, one
 # of them drawn from the prior, and draws the imputations anew from all proposals in the end. That makes its
-# steps the most expensive by far. The paper mentions clipping for DeMissVAE only; for the other methods, and for
-# the batch sizes, the table follows the released configuration.
+# steps the most expensive by far.
 
 # %% [markdown]
 # ## How a model is judged
@@ -226,8 +201,8 @@ table("claims", "tab-uci-claims", caption, tables_data.statements_table(runs, "f
 # :format: myst
 # ```
 #
-# The verdicts are made as in {numref}`tab-claims`: pairs of equal seeds, 95 % intervals, *not decided* where the
-# interval is on both sides. A single run of each method decides nothing, and only its difference is shown.
+# The verdicts are made as in {numref}`tab-claims`: pairs of equal seeds, 95 % intervals, *undecided at this scale*
+# where the interval is on both sides. A single run of each method decides nothing, and only its difference is shown.
 # Behind "paper" stands the same difference in the paper's own numbers. "Comparable" has no number there; we take
 # half a nat. MINIBOONE is excepted by the paper from the advantage of MissSVAE over MVAE, and the gain of the
 # importance-weighted mixtures is claimed for much missing data only.
@@ -236,49 +211,10 @@ table("claims", "tab-uci-claims", caption, tables_data.statements_table(runs, "f
 # missing, as it should if the cause is posteriors that break into modes. With importance weights the mixture
 # adds little, since the weights already turn the encoder into something more flexible
 # {cite:p}`cremer2018`. DeMissVAE lies between the two groups: the detour by imputation works, but its
-# bound is a plain ELBO.
+# bound is a plain ELBO. A likelihood can be high for reasons that do not show in samples; {numref}`fig-uci-fid` in
+# {ref}`Appendix F.2 <sec-appendix-f23>` looks at these.
 
 # %% [markdown]
-# ## Samples: the FID
-#
-# A likelihood can be high for reasons that do not show in samples, so the paper looks at these too. The Fréchet
-# inception distance {cite:p}`heusel2017` compares the model's samples with the test rows by the means
-# $\bar f,\bar f'$ and the covariances $S,S'$ of features of both,
-#
-# $$
-# {\rm FID}=\lVert\bar f-\bar f'\rVert^2+\operatorname{tr}\big(S+S'-2(SS')^{1/2}\big).
-# $$ (eq-fid)
-#
-# The features are the outputs of the encoder of an MVAE that was fitted to the complete training rows, one for
-# each table and scale. At most 20 000 samples of the model are compared with all complete test rows, after the
-# first step, forty times during training, and after the last. The features of a short training are other
-# features: values at different scales are not comparable.
-
-# %% tags=["remove-output", "hide-input"]
-book.figure("figure12", figures.figure12(runs, names), figures.caption(runs))
-
-# %% [markdown]
-# ```{glue:figure} figure12
-# :name: fig-uci-fid
-# :alt: FID against training steps on logarithmic axes, a row of panels per table, a column per fraction.
-#
-# FID between samples of the model and complete test rows during training, lower is better (paper, Fig. 12).
-# Lines: median over runs, bands 5 to 95 %. Hollow, at the right edge: the paper's values after its last step,
-# methods from left to right in the order of the legend. {glue:text}`figure12-caption`
-# ```
-#
-# The axis of the paper's figure is labelled in powers of ten, but the heights that are drawn are natural
-# logarithms: a value that looks like $10^{y}$ is $e^{y}$. All values here are true FIDs.
-
-# %% tags=["remove-cell"]
-caption = f"FID after the last step, {100 * missing:g} % missing: median over runs, and the paper's in brackets."
-table("fid", "tab-uci-fid", caption, tables_data.fid_table(runs, names, missing))
-
-# %% [markdown]
-# ```{glue:md} fid
-# :format: myst
-# ```
-#
 # ## How training went
 #
 # {numref}`fig-uci-curves` shows what each method itself maximises, on validation rows with as much

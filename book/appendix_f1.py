@@ -1,0 +1,202 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (sec-appendix-f1)=
+# # Appendix F.1: gradients and posteriors
+#
+# The {ref}`mixture of Gaussians <sec-mog>` once more, and two questions that its likelihoods leave open. Why should a
+# stratified mixture fit better than an ancestral one? And do the encoders really learn the posteriors that the
+# {ref}`argument for mixtures <sec-complexity>` says they need? The latent has two dimensions, so the second question
+# is answered by looking.
+
+# %% tags=["parameters"]
+scale: str = "recorded"  # recorded: train nothing; smoke, laptop, paper
+
+# %% tags=["hide-input"]
+import torch
+
+from lib import book, experiments, figures, figures_snr, parameters, tables, tables_claims, tables_paper
+from lib.figures_posteriors import shown
+from lib.methods import FIGURE2
+from lib.plans import SEEDS
+
+torch.set_num_threads(1)  # fastest for networks this small, and the same digits on any number of cores
+parameters.check(globals(), scale=parameters.choice("recorded", "smoke", "laptop", "paper"))
+if scale == "recorded":
+    noise, fitted = experiments.recorded("mog-snr"), experiments.recorded("mog")
+else:
+    budget = max(experiments.EXPERIMENTS["mog"].scales[scale].budgets)
+    noise, fitted = (
+        [
+            run
+            for method in methods
+            for run in experiments.run(name, method=method, budget=paid, scale=scale, seeds=seeds)
+        ]
+        for name, methods, paid, seeds in (
+            ("mog-snr", figures_snr.METHODS, 5, None),
+            ("mog", FIGURE2, budget, SEEDS[:1]),  # the first seed's models are the ones that are looked at
+        )
+    )
+fitted = [run for run in fitted if run.request["method"] in FIGURE2]
+
+
+def table(name: str, label: str, caption: str, source: str) -> None:
+    book.markdown(name, f":::{{table}} {caption}\n:name: {label}\n\n{source}\n:::")
+
+
+# %% tags=["remove-output", "hide-input"]
+book.figure("figure8", figures.figure8(noise), figures.caption(noise))
+
+# %% tags=["remove-cell"]
+table("snr", "tab-snr", "Signal-to-noise ratio, averaged over epochs: mean and range over runs.",
+      tables_paper.snr_table(noise, figures_snr.METHODS))  # fmt: skip
+# claims: fig8
+table("claims8", "tab-snr-claims", "Statements of the paper about {numref}`fig-paper-8`.",
+      tables_claims.statements_table({"mog-snr": noise}, "fig8"))  # fmt: skip
+
+# %% [markdown]
+# ## F.1.1 How noisy are the gradients?
+#
+# ```{glue:figure} figure8
+# :name: fig-paper-8
+# :alt: Two panels of four falling lines on a logarithmic axis, one per method.
+#
+# {term}`Signal-to-noise ratio` of the gradients of encoder (left) and decoder (right) in every epoch, budget 5, higher
+# is better (paper, Fig. 8). Lines: median over runs, bands 5 to 95 %. {glue:text}`figure8-caption`
+# ```
+#
+# An ancestral estimate draws components at random and can miss some; a stratified one visits every component. The
+# {ref}`methods chapter <sec-sampling>` shows on a toy what that does to a gradient. {numref}`fig-paper-8` measures it
+# in training, as {cite:t}`rainforth2018` do. For every weight, take the gradients $g_1,\dots,g_n$ of all $n$
+# mini-batches of an epoch, as they are before clipping, and sum over weights
+#
+# $$
+# {\rm SNR}=\sum_i\left|\frac{\bar g_i}{s_i}\right|,\qquad
+# \bar g_i=\frac1n\sum_{b}g_{bi},\qquad s_i^2=\frac1{n-1}\sum_b(g_{bi}-\bar g_i)^2 .
+# $$ (eq-snr)
+#
+# The paper gives the ratio for one number and leaves open how many become one; the sum follows its authors' code.
+# **What to look for:** MissSVAE above MissVAE, MissSIWAE above MissIWAE, in both panels. The paper finds this, and
+# takes it as the likely cause of the better fits.
+#
+# ```{glue:md} snr
+# :format: myst
+# ```
+#
+# ```{glue:md} claims8
+# :format: myst
+# ```
+#
+# Read the heights against each other, not against 1: they are sums over some 240 000 weights, of which those without
+# any gradient do not count. A ratio falls as a training settles, whatever the method, since the directions of
+# mini-batches agree less and less. So a comparison is fair at the same epoch, and between two methods with the same
+# objective.
+
+# %% tags=["remove-output", "hide-input"]
+ELBO, WEIGHTED, IMPUTED = ("MVAE", "MissVAE", "MissSVAE"), ("MIWAE", "MissIWAE", "MissSIWAE"), ("DeMissVAE",)
+book.figure("figure9", figures.figure9(fitted), figures.caption(shown(fitted, ELBO)))
+book.figure("figure10", figures.figure10(fitted), figures.caption(shown(fitted, WEIGHTED)))
+book.figure("figure11", figures.figure11(fitted), figures.caption(shown(fitted, IMPUTED)))
+
+# %% [markdown]
+# ## F.1.2 What do the posteriors look like?
+#
+# Five rows of the training data, a colour each, with the values that the squares below a figure show as observed. The
+# same rows in all figures, of the models after training. The paper shows models trained at a budget of 25; here it is
+# the largest budget of which there are records, and it stands beside every line of panels. Contour lines are at round
+# values of the density, about three, and the lowest of them is above zero: tails are not drawn.
+#
+# ```{glue:figure} figure9
+# :name: fig-paper-9
+# :alt: Contour lines of posteriors in three columns, for MVAE, MissVAE and MissSVAE.
+#
+# Models fitted with the ELBO (paper, Fig. 9). From left to right: the model's posterior of the complete row, of the
+# incomplete row, and the encoder's approximation of the latter. {glue:text}`figure9-caption`
+# ```
+#
+# **Compare the second column with the third.** Where the posteriors in the second have several parts, a single
+# Gaussian cannot follow: MVAE covers one part or lies between them. A mixture can, and the paper finds that MissVAE
+# and MissSVAE do. Note also that a model adapts to its encoder. If the second column of MVAE looks simpler than the
+# others', that is the bias that {ref}`the argument <sec-harder>` predicts, not a lucky model.
+#
+# ```{glue:figure} figure10
+# :name: fig-paper-10
+# :alt: Contour lines of posteriors in four columns, for MIWAE, MissIWAE and MissSIWAE.
+#
+# Models fitted with importance weights (paper, Fig. 10). The first three columns as in {numref}`fig-paper-9`. Fourth:
+# draws from the encoder, one kept of as many as the budget with a probability in proportion to its weight
+# {cite:p}`cremer2017`; smoothed by a kernel. {glue:text}`figure10-caption`
+# ```
+#
+# **Compare the third column with the fourth.** Here the encoder only proposes. The paper finds MIWAE's proposals far
+# from the posterior and yet, after weighting, close enough: this is how it explains that mixtures gain so little with
+# importance weights. MissIWAE and MissSIWAE propose in the right places to begin with, which costs fewer samples.
+#
+# ```{glue:figure} figure11
+# :name: fig-paper-11
+# :alt: Four panels of contour lines of posteriors for DeMissVAE.
+#
+# DeMissVAE (paper, Fig. 11). Its encoder reads complete rows. From left to right: the model's posterior of the
+# complete row, of the incomplete row; the encoder's posterior of the complete row; the average of the encoder's
+# posteriors over the imputations at the end of training, {eq}`eq-imputation-mixture`. {glue:text}`figure11-caption`
+# ```
+#
+# **Look at the first column of all three figures**, the posteriors of complete rows. DeMissVAE's encoder is a Gaussian
+# and is asked about completed rows only, so its model has a reason to keep these posteriors Gaussian. The other
+# models' encoders never see a complete row, and nothing keeps these posteriors simple. The paper finds them more
+# irregular there, most of all with importance weights {cite:p}`burda2016,cremer2018`. In the last panel it finds one
+# part of the posterior where the second has several: a single iteration of the sampler per epoch moves imputations too
+# little. The fit does not suffer much, which is what {ref}`two objectives <sec-appendix-c>` are for.
+
+# %% tags=["remove-cell"]
+table("kl", "tab-posteriors", "The models of {numref}`fig-paper-9` to {numref}`fig-paper-11` in numbers: "
+      "Kullback-Leibler divergences in nats, means over training rows.",
+      tables_paper.posterior_table(fitted, FIGURE2))  # fmt: skip
+# claims: fig9
+claims = []
+for number in (9, 10, 11):
+    source = tables_claims.statements_table({"mog": fitted}, f"fig{number}")
+    claims.append(f":::{{table}} Statements of the paper about {{numref}}`fig-paper-{number}`, at budget 25.\n"
+                  f":name: tab-posteriors-claims-{number}\n\n{source}\n:::")  # fmt: skip
+book.markdown("claims9", "\n\n".join(claims))
+
+# %% [markdown]
+# ### In numbers
+#
+# Contour lines of five rows can mislead. {numref}`tab-posteriors` is about several hundred of them instead.
+#
+# ```{glue:md} kl
+# :format: myst
+# ```
+#
+# *From Gaussian* is $D(p\Vert\mathcal N)$ of a posterior $p$ of the model and the Gaussian $\mathcal N$ with its mean
+# and covariance, 0 for a Gaussian. *Encoder from its target* is $D(q\Vert p)$ of the encoder's posterior $q$ and the
+# model's $p$: of incomplete rows, for DeMissVAE of complete ones. With importance weights the encoder is a proposal,
+# and a large divergence is no fault. The last column is the {term}`grid mass`: the least part of any drawn density
+# that the frame of the figures holds.
+#
+# ```{glue:md} claims9
+# :format: myst
+# ```
+#
+# The paper has these statements in words, without numbers. They are held against the numbers of
+# {numref}`tab-posteriors`; with one model of each method, intervals are over rows of data.
+
+# %% [markdown]
+# ## Provenance
+#
+# The records behind this page, as they describe themselves.
+
+# %% tags=["remove-cell"]
+book.markdown("provenance", tables.provenance_table([*noise, *fitted]))
+
+# %% [markdown]
+# ```{glue:md} provenance
+# :format: myst
+# ```

@@ -1,0 +1,119 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (sec-discussion)=
+# # Discussion: which method when
+#
+# Holes turn the posterior of a row into a mixture, and an encoder that is a mixture fits the model better. That is
+# the result of the paper {cite:p}`simkus2024`. Its Section 7 turns to the reader who has to choose.
+#
+# ```{figure} images/decision.svg
+# :name: fig-decision
+# :width: 100%
+# :alt: A chart of four questions that ends in MissVAE, DeMissVAE, MissSVAE, MIWAE, MissSIWAE or MissIWAE.
+#
+# A way through the methods, drawn from the paper's advice. The numbers behind it are in {numref}`tab-2`.
+# ```
+
+# %% tags=["parameters"]
+scale: str = "recorded"  # recorded: train nothing; smoke, laptop, paper
+
+# %% tags=["hide-input"]
+import torch
+
+from lib import book, cost, experiments, parameters, reference, tables, tables_paper
+from lib.methods import FIGURE2
+
+torch.set_num_threads(1)  # the same digits on any number of cores
+parameters.check(globals(), scale=parameters.choice("recorded", "smoke", "laptop", "paper"))
+names = ("mog", *reference.UCI, *reference.IMAGES)
+if scale == "recorded":
+    runs = {name: experiments.recorded(name) for name in names}
+else:
+    runs = {
+        name: [
+            run
+            for method in FIGURE2
+            for budget in experiments.EXPERIMENTS[name].scales[scale].budgets
+            for run in experiments.run(name, method=method, budget=budget, scale=scale)
+        ]
+        for name in names
+    }
+every = [run for found in runs.values() for run in found if run.request["method"] in tables_paper.PROPOSED]
+steps = cost.read("steps")
+
+# %% tags=["remove-cell"]
+caption = "The proposed methods (paper, Table 2). MoG, UCI, images: the paper's rank, 1 is best, in brackets ours. "
+caption += "Time: of a training step on the mixture at budgets 5 and 25, with MVAE's step as 1. "
+caption += f"{tables_paper.ranks_sentence(runs)} Time: {cost.caption(steps, '')}"
+source = tables_paper.table2(runs, steps)
+book.markdown("table2", f":::{{table}} {caption}\n:name: tab-2\n\n{source}\n:::")
+
+# %% [markdown]
+# ## The proposed methods side by side
+#
+# ```{glue:md} table2
+# :format: myst
+# ```
+#
+# Budget, families, latent structure and the ranks before the brackets are the paper's. Our ranks order the methods by
+# test log-likelihood at the settings at which all five were run alike; over several settings by their mean rank. A
+# rank hides by how much, and with few runs neighbours may trade places: the verdicts in {numref}`tab-claims`,
+# {numref}`tab-uci-claims` and {ref}`Does it reproduce? <sec-reproduce>` are about differences and their errors.
+#
+# **Budget.** The paper's words and our times measure different things. *Small* says that MissVAE can be trained with
+# one latent per row. The others cannot do with that: a stratified mixture needs one for each component, and importance
+# weights need several to compare. The times in {numref}`tab-2` are at *equal* numbers of decoder evaluations. There
+# the four finite mixtures cost about the same as MVAE, whatever their words, because the decoder does most of the
+# work; differences of one or two tenths are noise. Only DeMissVAE stands out ({ref}`Appendix D <sec-appendix-d>`), and
+# more so on tables, where its sampler makes ten rounds ({numref}`tab-sampler-cost`).
+#
+# **Families.** Ancestral draws are differentiated implicitly, which needs the distribution functions of the
+# components {cite:p}`figurnov2018`. Stratified draws and DeMissVAE take any family that can be reparametrised.
+#
+# **Fit.** In the paper, stratified draws mostly fit better than ancestral ones, and importance weights better than the
+# plain ELBO. With importance weights a mixture adds little, unless much is missing. DeMissVAE stands between the two
+# groups: its bounds are plain ELBOs, but its mixture has a part for each imputation, and a better sampler would buy
+# more. None of this is a law. On images the paper's ancestral mixture came out ahead of the stratified one, so its
+# advice is to try both.
+#
+# **Latent structure.** The paper finds that DeMissVAE keeps the posteriors of complete rows close to Gaussian, as a
+# model of complete data does, while importance weights make them irregular, which is known from complete data too
+# {cite:p}`burda2016,cremer2018`. This matters to whoever uses the latent space afterwards, to generate with a wish or
+# to compare rows. The evidence is the mixture of Gaussians alone ({numref}`fig-paper-9` to {numref}`fig-paper-11`,
+# {numref}`tab-posteriors`), and another architecture may behave differently.
+
+# %% [markdown]
+# ## Open ends
+#
+# - **Importance weights and modes.** The bounds with importance weights reward a posterior that seeks one mode, so that
+#   components of a mixture may fall together {cite:p}`shi2019`. Bounds with another direction exist for complete
+#   rows {cite:p}`bornschein2015,mnih2016,wan2020`; nobody has tried them here.
+# - **DeMissVAE with importance weights.** Its two objectives are ELBOs. The authors' code holds weighted variants that
+#   the paper does not report.
+# - **Better imputations.** One iteration of a sampler per epoch is cheap, and in the paper it finds one mode of several
+#   ({numref}`fig-paper-11`). Cheap samplers that change modes would help it most.
+# - **Other models.** The argument of {eq}`eq-posterior-mixture` needs nothing but a latent variable. The paper expects
+#   the same trouble in other deep latent variable models, and suggests to look at decomposed objectives there, as in
+#   Monte Carlo EM {cite:p}`wei1990`.
+# - **This book.** Most runs behind it are short. What a longer training decides is listed, statement by statement, in
+#   {ref}`Does it reproduce? <sec-reproduce>`.
+
+# %% [markdown]
+# ## Provenance
+#
+# The records behind this page, as they describe themselves.
+
+# %% tags=["remove-cell"]
+book.markdown("provenance", tables.provenance_table(every))
+
+# %% [markdown]
+# ```{glue:md} provenance
+# :format: myst
+# ```
