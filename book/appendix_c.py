@@ -26,8 +26,17 @@ draws: int = 200  # imputations per row and side in the table of divergences
 import torch
 
 from lib import (
-    book, datasets, experiments, figures, figures_controls, missingness, oracles, parameters, tables, tables_claims,
-)  # fmt: skip
+    book,
+    datasets,
+    experiments,
+    figures,
+    figures_controls,
+    missingness,
+    oracles,
+    parameters,
+    tables,
+    tables_claims,
+)
 from lib.evaluation import mean_and_error
 from lib.figures_controls import CONTROLS
 from lib.records import SOURCES

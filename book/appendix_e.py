@@ -51,8 +51,8 @@ book.figure("density", fig, caption)
 # **Mixture of Gaussians** (paper, E.1). The density has 15 components in five dimensions. Weights come from a flat
 # Dirichlet distribution, means from $\mathcal N(0,3^2I)$, full covariances from an inverse Wishart distribution with
 # five degrees of freedom and scale $I$. The whole mixture is then shifted and scaled to mean zero and unit variance in
-# every dimension, which leaves correlations as they are. A first training set of 900 rows from the same density serves
-# {numref}`fig-paper-1` alone.
+# every dimension, which leaves correlations as they are. For {numref}`fig-paper-1` alone the authors used another draw
+# of 900 rows; here it is the first 900 of the 20 000.
 #
 # :::{table} Rows and features after preparation, before rows without any value are left out.
 # :name: tab-data
@@ -205,8 +205,8 @@ table("training", "tab-training", caption, tables_paper.training_table())
 #   - decoder in evaluation mode
 # * - model of Fig. 1
 #   - fitted to complete data
-#   - 900 rows, 500 epochs
-#   - as the code
+#   - 900 rows of their own, 500 epochs
+#   - as the code, with the first 900 of the 20 000 rows
 # * - test rows of Fig. 2
 #   - held-out data
 #   - logs both complete and masked ones

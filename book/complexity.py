@@ -26,8 +26,17 @@ import torch
 from scipy.stats import norm
 
 from lib import (
-    book, datasets, experiments, figures, missingness, parameters, posteriors, samplers, samplers_exact, tables_claims,
-)  # fmt: skip
+    book,
+    datasets,
+    experiments,
+    figures,
+    missingness,
+    parameters,
+    posteriors,
+    samplers,
+    samplers_exact,
+    tables_claims,
+)
 from lib.distributions import MixtureOfGaussians
 
 torch.set_num_threads(1)  # the same digits on any number of cores
@@ -50,7 +59,7 @@ for name in ("nongaussian_complete", "nongaussian_observed", "encoder_kl"):
     book.text(name, f"{values[0]:.2f} nats" if values else "(not run)")
 source = tables_claims.statements_table({"mog-complete": runs}, "fig1")
 caption = "What the paper says about this figure, and the run above. "
-caption += "\"Approximates well\" is taken as within 0.1 nats, a margin of ours."
+caption += '"Approximates well" is taken as within 0.1 nats, a margin of ours.'
 book.markdown("claims", f":::{{table}} {caption}\n:name: tab-claims-fig1\n\n{source}\n:::")
 
 # %% [markdown]

@@ -199,9 +199,7 @@ with torch.no_grad():
         generator = torch.Generator().manual_seed(seed)
         rows, masks = torch.cat([train.x, missingness.hide(x, m)]), torch.cat([train.m, m])
         first = samplers.from_marginals(rows, masks, 25, generator)[:, -len(few) :]  # from the training values
-        state = samplers.impute(
-            samplers.lair(), model, m, samplers.Completions(first), steps=20, generator=generator
-        )
+        state = samplers.impute(samplers.lair(), model, m, samplers.Completions(first), steps=20, generator=generator)
         q = objectives.imputation_mixture(model.encode(state.x, m))
     approximate = q.log_prob(z.expand(-1, len(few), -1))
 
