@@ -32,7 +32,8 @@ def build(
     training settings.
 
     With `features` the data are noise with so many: the time of a step hardly depends on what the numbers are.
-    network: of those of the experiment; on a processor the smallest of images unless given.
+    network: of those of the experiment; on a processor the smallest of images unless given. That one has batches as
+    small as at laptop scale.
     """
     memory.keep_freed()  # as the command line does
     plan = experiments.EXPERIMENTS[setting]
@@ -42,12 +43,13 @@ def build(
     else:
         noise = torch.randn(ROWS, features, generator=torch.Generator().manual_seed(seed))
         rows = (noise, noise[:64], noise[:64])
+    network = network or default_network(setting, device)
+    overrides = default_batch(setting, network) | overrides
     settings = replace(plan.settings_of(method, budget, plan.scales["paper"].length), **overrides)
     copies = math.ceil(settings.batch_size / len(rows[0]))  # a batch must be full
     rows = (rows[0].repeat(copies, 1), *rows[1:])
     missing = 0.0 if method.complete else plan.missing[-1]
     train, val, _ = missingness.mask_splits(*rows, missing=missing, seed=seed)
-    network = network or default_network(setting, device)
 
     def make_model():
         return plan.make_model(method, budget, rows[0].shape[1], network=network)
@@ -59,6 +61,11 @@ def default_network(setting: str, device: str) -> str:
     """That of the paper, but on a processor the one with a quarter of the weights where there is one."""
     small = "quarter" in experiments.EXPERIMENTS[setting].networks
     return "quarter" if small and torch.device(device).type == "cpu" else "paper"
+
+
+def default_batch(setting: str, network: str) -> dict[str, int]:
+    """An override: the smallest networks of images are used with the batches of the laptop scale."""
+    return {"batch_size": experiments.EXPERIMENTS[setting].scales["laptop"].batch_size} if network == "quarter" else {}
 
 
 def training_steps(runs: Sequence[Run], *, sampler: bool | None = None) -> Block:
@@ -161,7 +168,7 @@ def method_option(to: argparse.ArgumentParser, default: Sequence[str]) -> None:
 def network_option(to: argparse.ArgumentParser) -> None:
     names = dict.fromkeys(name for plan in experiments.EXPERIMENTS.values() for name in plan.networks)
     to.add_argument("--network", choices=names, help="of images (default: paper, on a processor quarter)")
-    to.add_argument("--batch", type=_positive, metavar="N", help="rows per batch instead of the experiment's")
+    to.add_argument("--batch", type=_positive, metavar="N", help="rows (default: the experiment's; quarter 50)")
 
 
 def model_options(given: argparse.Namespace) -> dict:

@@ -297,7 +297,8 @@ book.figure("figure6", fig, figures.caption(lair))
 # :alt: Box plots of the test log-likelihood of three methods, grouped by budget.
 #
 # Test log-likelihood in nats per row with imputations by LAIR (paper, Fig. 6). Boxes are quartiles, solid lines
-# medians, dashed lines means, whiskers the range, dots single runs. {glue:text}`figure6-caption`
+# medians, dashed lines means, whiskers the range, dots single runs; a single run is a dot
+# alone. {glue:text}`figure6-caption`
 # ```
 #
 # ```{glue:md} fig6

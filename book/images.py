@@ -93,7 +93,7 @@ book.figure("figure4", figures.figure4(here, names), figures.caption(here))
 #
 # Log-likelihood of complete test images, in nats per image (paper, Fig. 4). Shaded: the paper's, 50 latent
 # dimensions, on an axis of its own. Boxes are quartiles, solid lines medians, dashed lines means,
-# whiskers the range, dots single runs; † baselines. {glue:text}`figure4-caption`
+# whiskers the range, dots single runs; a single run is a dot alone; † baselines. {glue:text}`figure4-caption`
 # ```
 
 # %% tags=["remove-cell"]

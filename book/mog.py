@@ -109,7 +109,8 @@ book.figure("figure2", fig, figures.caption(runs))
 # :alt: Box plots of the test log-likelihood of seven methods, grouped by budget.
 #
 # Log-likelihood of held-out complete rows, in nats per row (paper, Fig. 2). Boxes are quartiles, solid lines
-# medians, dashed lines means, whiskers the range, dots single runs; † baselines. {glue:text}`figure2-caption`
+# medians, dashed lines means, whiskers the range, dots single runs; a single run is a dot
+# alone; † baselines. {glue:text}`figure2-caption`
 # ```
 
 # %% tags=["remove-cell"]

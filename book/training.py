@@ -344,12 +344,12 @@ else:
 # | command | what it measures |
 # |---|---|
 # | `python -m benchmarks.steps --budget 5 15 25 --memory` | {numref}`tab-step-cost`, {numref}`tab-two-objectives` |
-# | `python -m benchmarks.steps --setting miniboone`, or `mnist --batch 50` | {numref}`tab-other-cost` |
+# | `python -m benchmarks.steps --setting miniboone`, or `mnist` | {numref}`tab-other-cost` |
 # | `python -m benchmarks.growth` | {numref}`fig-step-growth`, {numref}`tab-step-growth` |
 # | `python -m benchmarks.evaluation` | {numref}`tab-evaluation-cost` |
 # | `python -m benchmarks.tried` | {numref}`tab-tried` |
 # | `python -m benchmarks.profile --method MissVAE` | the operators of a step, for what is slower than expected |
 #
-# Each takes a few minutes of one core; `--help` lists the options, `--record` keeps the numbers for this
-# page. A processor that does something else at the same time gives times that mean little and ratios that
-# mean somewhat more.
+# Each takes a few minutes of one core, the images about seven; `--help` lists the options, `--record` keeps the
+# numbers for this page. A processor that does something else at the same time gives times that mean little and ratios
+# that mean somewhat more.

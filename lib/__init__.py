@@ -2,8 +2,9 @@
 
 Floors from the ground up; no module imports from a floor above its own, and nothing imports in a circle:
 
-1. `distributions`, `networks`, `missingness`, `records`; and the small `names`, `shapes`, `streams`, `mixture`,
-   `densities` (pictures as text), `intervals`, `provenance`, `checkpoints`, `locks`, `fetch`, `memory`, `parameters`
+1. `distributions`, `networks`, `missingness`, `records`, `captions`; and the small `names`, `shapes`, `streams`,
+   `mixture`, `densities` (pictures as text), `intervals`, `provenance`, `checkpoints`, `locks`, `fetch`, `memory`,
+   `parameters`
 2. `models`, `datasets`, `preprocess` (of raw UCI files), `reference` (the paper's numbers)
 3. `objectives`; `samplers`, `samplers_exact`, `oracles` (of missing values); `figures` and its parts; `claims` (the
    paper's statements) and `verdicts` (whether they hold); `book`

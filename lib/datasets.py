@@ -69,10 +69,9 @@ class Entry:
     def sources(self) -> tuple[str, ...]:
         return "auto", "authors", *["partial"] * bool(self.part), *["prepared"] * self.table, "embedded"
 
-    @property
-    def otherwise(self) -> str:
-        """What to do where a file of the authors cannot be had."""
-        ways = ["use the rows that can be had (source 'partial')"] * bool(self.part)
+    def otherwise(self, part: bool = False) -> str:
+        """What to do where a file of the authors cannot be had; part: that is, where source "partial" was asked for."""
+        ways = ["use the rows that can be had (source 'partial')"] * bool(self.part and not part)
         ways += ["prepare the raw UCI files (`python -m lib data --help`; source 'prepared')"] * self.table
         kind = "embedded data" if self.recipe else "made-up data, for a trial"
         return ", or ".join([*ways, f"use the {kind} (source 'embedded')"])
@@ -137,11 +136,15 @@ def binarise(content: DataSet, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 def _authors(entry: Entry, folder: str | Path | None, part: bool = False) -> list[Local]:
     """The verified files of the authors; part: the first rows may stand for the training file."""
     first, *others = entry.files
-    otherwise = entry.otherwise
-    if part and folder and not (Path(folder) / first.path).exists():
+    otherwise = first_otherwise = entry.otherwise(part)
+    if part and not folder:
+        first_otherwise = f"put the rows that can be had in its place, as FOLDER/{entry.part.path}, or {otherwise}"
+    elif part and not (Path(folder) / first.path).exists():
         first = entry.part
-        otherwise = f"Copy it, or data/{entry.files[0].path} of the authors' repository, there, or unset MISSVAE_DATA"
-    return [files.get(first, folder, otherwise), *(files.get(file, folder, entry.otherwise) for file in others)]
+        first_otherwise = (
+            f"Copy it, or data/{entry.files[0].path} of the authors' repository, there, or unset MISSVAE_DATA"
+        )
+    return [files.get(first, folder, first_otherwise), *(files.get(file, folder, otherwise) for file in others)]
 
 
 def _prepared(name: str, folder: str | Path | None) -> list[Local]:

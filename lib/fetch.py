@@ -134,8 +134,8 @@ def _cached(file: File, otherwise: str) -> Local:
         raise DataError(
             f"cannot download data/{file.path} from {base}{file.path} into {folder}: expected {size}{expected}; found: "
             f"{error}. Check the network and try again (MISSVAE_MIRROR: another base URL; MISSVAE_CACHE: another "
-            f"folder), copy the file into a folder under that path and set MISSVAE_DATA to the folder"
-            f"{', or ' * bool(otherwise)}{otherwise}"
+            f"folder), or copy the file to FOLDER/{file.path}, with the data set's other files beside it "
+            f"(`python -m lib data` lists them), and set MISSVAE_DATA=FOLDER{', or ' * bool(otherwise)}{otherwise}"
         ) from error
 
 
@@ -247,7 +247,8 @@ FILES = {
     ),
 }
 
-# Not in that folder: the first 1523 rows of miniboone/train.npz, as they can be recovered from public copies.
+# Not in that folder: the first 1523 rows of miniboone/train.npz, recovered from data/miniboone/data.npy of
+# github.com/sharkjingyang/WFR at commit b17ef6a9de04f560574145cddf304fd256ca09b3, whose first 1523 full rows they are.
 MINIBOONE_PART = File(
     "miniboone/train_partial.npz",
     sha256=("a753b05fc6cf20c0a4379d831cf21095e27b26d15eb0a19f12df6298ae70b0c7",),

@@ -1,5 +1,6 @@
 """What all figures share: one style, one colour per method, panels as wide as the text, the parts of a picture."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import matplotlib
@@ -9,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from . import records as records_module
+from . import captions
 from .records import Record
+from .reference import IMAGES, TITLES, UCI
 
 TEXT_WIDTH = 7.0  # inches
 
@@ -71,18 +73,41 @@ def panels(rows: int = 1, columns: int = 1, height: float = 2.4, **options) -> t
 
 
 def caption(records: Sequence[Record], text: str = "") -> str:
-    """A caption: what is seen, then where it comes from (see `records.describe`)."""
-    return f"{text} {records_module.describe(records)}".strip()
+    """A caption: what is seen, what is not, then where it comes from (see `captions.describe`)."""
+    return " ".join(words for words in (text, absent(records), captions.describe(records)) if words)
+
+
+def absent(records: Sequence[Record]) -> str:
+    """Names the methods without a run on a table or on images where others have one; empty if there are none."""
+    found, lacking = defaultdict(set), defaultdict(list)
+    for request in (r.request for r in records):
+        if (name := request["experiment"]) in UCI + IMAGES:
+            value = 100 * request["missing"] if name in UCI else request["latent_dim"]
+            found[name, value].add(request["method"])
+    for (name, value), methods in sorted(found.items()):
+        if rest := ", ".join(method for method in SEVEN if method not in methods):
+            lacking[name, rest].append(f"{value:g}")
+    words = [
+        f"{rest} on {TITLES[name]} with {' and '.join(values)} {'% missing' if name in UCI else 'latent dimensions'}"
+        for (name, rest), values in lacking.items()
+    ]
+    return f"Not run: {'; '.join(words)}." if words else ""
 
 
 # ---- parts of a picture --------------------------------------------------------------------------------------
 
 
 def box(ax: Axes, position: float, values: list[float], shade: str, paper: bool = False) -> None:
-    """Box plot of a few runs: quartiles, median, dashed mean, whiskers over the range, a dot each.
+    """Box plot of a few runs: quartiles, median, dashed mean, whiskers over the range, a dot each; of one, its dot.
 
     paper: thin and grey, with hollow dots, as all values of the paper.
     """
+    offsets = 0.36 * (np.arange(len(values)) / max(len(values) - 1, 1) - 0.5) if len(values) > 1 else [0.0]
+    dots = {"markerfacecolor": "white" if paper else shade, "markeredgewidth": 0.6 if paper else 0}
+    size = 2.6 if len(values) > 1 else 4.0
+    ax.plot(position + np.asarray(offsets), values, "o", color=shade, markersize=size, zorder=3, **dots)
+    if len(values) == 1:
+        return
     line, thin, thick = ("0.6", 0.6, 0.8) if paper else (shade, 0.8, 1.3)
     ax.boxplot(
         [values],
@@ -103,9 +128,6 @@ def box(ax: Axes, position: float, values: list[float], shade: str, paper: bool 
         medianprops={"color": "0.4" if paper else "black", "linewidth": thick},
         meanprops={"color": line, "linewidth": thick, "linestyle": (0, (2, 1))},
     )
-    offsets = 0.36 * (np.arange(len(values)) / max(len(values) - 1, 1) - 0.5) if len(values) > 1 else [0.0]
-    dots = {"markerfacecolor": "white" if paper else shade, "markeredgewidth": 0.6 if paper else 0}
-    ax.plot(position + np.asarray(offsets), values, "o", color=shade, markersize=2.6, zorder=3, **dots)
 
 
 def note(ax: Axes, x: float, text: str, rotation: float = 0) -> None:

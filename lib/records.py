@@ -209,33 +209,13 @@ def _rank(record: Record) -> tuple:
     return scale, -source, request.get("epochs") or request.get("steps") or 0
 
 
-# ---- captions ---------------------------------------------------------------------------------------------
+# ---- what a page rests on ------------------------------------------------------------------------------------
 
 
 def digest(records: Iterable[Record]) -> str:
     """Twelve hex digits that change when any of the records does; their order does not matter."""
     texts = sorted(_canonical(_content(r)) for r in records)
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
-
-
-def describe(records: Iterable[Record]) -> str:
-    """What a caption ends with: runs, scale, length, rows, networks, seeds, data source, device, minutes, commit."""
-    records = list(records)
-    if not records:
-        return "Not run."
-    sources = dict.fromkeys(_source(r) for r in sorted(records, key=lambda r: str(r.request.get("data_source"))))
-    seeds = _values(records, "seed")
-    plural = "s" if len(seeds) > 1 else ""
-    minutes = sum(r.provenance.get("minutes") or 0 for r in records)
-    devices = sorted({_device(r) for r in records})
-    commits = sorted({str(r.provenance.get("commit", "unknown")) for r in records})
-    failed = sum(not r.finished for r in records)
-    return (
-        f"{_count(len(records), 'run')} at scale {_join(_values(records, 'scale'))}: "
-        f"{_length(records)}, {_reduced(records)}seed{plural} {_join(seeds)}, {_join([*sources])}; "
-        f"{_join(devices)}, {minutes:,.1f} minutes of training in total; commit {_join(commits)}."
-        + (f" Failed and not drawn: {_count(failed, 'run')}." if failed else "")
-    )
 
 
 # ---- helpers -----------------------------------------------------------------------------------------------
@@ -301,57 +281,3 @@ def _pretty(content: dict) -> str:
 
 def _no_constant(name: str):
     raise ValueError(f"it holds {name}, which is not JSON")
-
-
-def _device(record: Record) -> str:
-    facts = record.provenance
-    device, threads = str(facts.get("device", "unknown device")), facts.get("threads")
-    if device == "cpu":
-        device = str(facts.get("processor", device))
-    return device + (f" ({_count(threads, 'thread')})" if threads else "")
-
-
-def _source(record: Record) -> str:
-    source = record.request.get("data_source", "unknown")
-    made_up = source == "embedded" and not record.request["experiment"].startswith("mog")
-    return SOURCES.get("made up" if made_up else source, source)
-
-
-def _length(records: list[Record]) -> str:
-    """Of the trainings: "30 epochs", "500 steps"."""
-    units = [unit for unit in ("epochs", "steps") if any(unit in r.request for r in records)]
-    lengths = {unit: _values([r for r in records if unit in r.request], unit) for unit in units}
-    return _join([f"{_join(values)} {unit[: -1 if values == ['1'] else None]}" for unit, values in lengths.items()])
-
-
-def _reduced(records: list[Record]) -> str:
-    """What else is less than the paper's."""
-    ours = ("paper", "0", "unknown")
-    said = [f"networks of a {name} of the size" for name in _values(records, "network") if name not in ours]
-    said += [f"learning rate {_join(rates)}"] if (rates := _known(records, "learning_rate")) else []
-    said += [f"{_join(draws)} importance samples"] if (draws := _known(records, "importance_samples")) else []
-    grids = [points for points in _known(records, "imputer_grid") if points != "0"]
-    said += [f"exact imputations on a grid of {points} × {points} latents" for points in grids]
-    for key, what in (("train_rows", "training"), ("test_rows", "test")):
-        if counts := [count for count in _known(records, key) if count not in ours]:
-            said.append(f"the first {_join(counts)} {what} rows")
-    return "".join(f"{words}, " for words in said)
-
-
-def _known(records: list[Record], key: str) -> list[str]:
-    return [value for value in _values(records, key) if value != "unknown"]
-
-
-def _values(records: list[Record], key: str) -> list[str]:
-    """Distinct values of a request key, scales small to large and numbers in order."""
-    found = {r.request.get(key, "unknown") for r in records}
-    order = SCALES.index if key == "scale" and found <= set(SCALES) else lambda v: (isinstance(v, str), v)
-    return [str(value) for value in sorted(found, key=order)]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _join(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

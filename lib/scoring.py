@@ -24,7 +24,7 @@ from . import (
     samplers,
     samplers_exact,
     training,
-)  # fmt: skip
+)
 from .methods import Method
 from .methods import get as get_method
 from .plans import EXPERIMENTS, SEEDS, Experiment
@@ -37,7 +37,7 @@ METRICS = {
     ),
     "refit": (
         "test_log_likelihood", "test_log_likelihood_se", "test_log_likelihood_mc", "bound_before_refit",
-        "bound_after_refit",
+        "bound_after_refit", "bound_refit_mc",
     ),
 }  # fmt: skip
 
@@ -191,8 +191,8 @@ def outcome(
     deadline = math.inf if limit is None else time.monotonic() + limit
     fitted, x = result.model.eval(), rows.test.x.to(device)
     samples, seed = request["importance_samples"], request["seed"]
-    few = max(10, samples // 50)
-    before = evaluation.iwelbo_estimate(fitted, x, samples=few, seed=seed)[0].mean()
+    few = max(100, samples // 50)
+    before, errors_before = evaluation.iwelbo_estimate(fitted, x, samples=few, seed=seed)
     refitted = refit.refit_encoder(
         method, fitted, x.cpu(), steps=request["refit_steps"], samples=request["refit_samples"], batch_size=batch_size,
         seed=seed, checkpoint=checkpoint, device=device, progress=progress, **options,
@@ -200,13 +200,14 @@ def outcome(
     if refitted.status != "finished":
         why = f"refit of the encoder: {refitted.message}"
         return Outcome(refitted.status, dict.fromkeys(metrics) | sizes, why, seconds=time.perf_counter() - started)
-    after = evaluation.iwelbo_estimate(refitted.model, x, samples=few, seed=seed)[0].mean()
+    after, errors_after = evaluation.iwelbo_estimate(refitted.model, x, samples=few, seed=seed)
     try:
         values, errors = _likelihood(refitted.model, x, samples, seed, deadline, progress)
     except TimeoutError:
         return Outcome("stopped")
-    noise = float(errors.square().sum().sqrt() / len(errors))
-    numbers = (*evaluation.mean_and_error(values), noise, float(before), float(after))
+    noise, *refit_noise = (float(e.square().sum().sqrt() / len(e)) for e in (errors, errors_before, errors_after))
+    bounds = (float(before.mean()), float(after.mean()), math.hypot(*refit_noise))
+    numbers = (*evaluation.mean_and_error(values), noise, *bounds)
     found = dict(zip(METRICS["refit"], numbers, strict=True)) | sizes
     if plan.fid:
         found["fid"] = result.history["fid"][-1]

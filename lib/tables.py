@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from . import captions, reference
 from . import records as records_module
-from . import reference
 from .claims import SCORE, Claim, claims
 from .figures import BUDGETS
 from .methods import FIGURE2, METHODS
@@ -171,7 +171,7 @@ def provenance_table(records: Sequence[Record]) -> str:
 
     versions = sorted({f"{package} {v}" for f in facts for package, v in f.get("versions", {}).items()})
     rows = [
-        ["runs", records_module.describe(records)],
+        ["runs", captions.describe(records)],
         ["SHA-256 of the data", distinct("data_checksum", "`{:.16}…`")],
         ["processor", distinct("processor")],
         ["software", ", ".join([distinct("python"), *versions])],

@@ -1,66 +1,22 @@
-"""Tables of the experiments on tables and images, as Markdown: networks, results beside the paper's, its statements."""
+"""Tables of the experiments on tables and images, as Markdown: what was run, results beside the paper's, statements."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from . import reference
 from .claims import PARTS, Claim, claims
 from .methods import FIGURE2
-from .methods import get as get_method
 from .plans import EXPERIMENTS
 from .records import Record
 from .reference import TITLES
 from .tables import finding, markdown, number
 from .verdicts import difference, examine
 
-FEATURES = {"gas": 8, "power": 6, "hepmass": 21, "miniboone": 43, "mnist": 784, "omniglot": 784}
-
 
 def plain(count: int) -> str:
     """A whole number in groups of three digits."""
     return f"{count:,}".replace(",", "\u00a0")
-
-
-# ---- from the plans ----------------------------------------------------------------------------------------
-
-
-def network_table(experiments: Sequence[str], latent_dim: int | None = None, budget: int = 5) -> str:
-    """Features, latent dimensions, and trainable parameters of the paper's networks, counted in the models themselves.
-
-    The encoder's last layer depends on the method: one Gaussian, a mixture of `budget`, or DeMissVAE's without a mask.
-    """
-    rows = []
-    for name in experiments:
-        plan, features = EXPERIMENTS[name], FEATURES[name]
-
-        def model(method: str, plan=plan, features=features):
-            with torch.device("meta"):  # counts need no memory
-                return plan.make_model(get_method(method), budget, features, latent_dim=latent_dim)
-
-        encoders = [plain(_count(model(method).encoder)) for method in ("MVAE", "MissVAE", "DeMissVAE")]
-        size = latent_dim or plan.latent_dims[0]
-        rows.append([TITLES[name], features, size, plain(_count(model("MVAE").decoder)), *encoders])
-    header = ["data", "$D$", "$L$", "decoder", "encoder, Gaussian", f"encoder, $K={budget}$", "encoder of DeMissVAE"]
-    return markdown(header, rows)
-
-
-def _count(network: torch.nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
-
-
-def training_table(experiments: Sequence[str]) -> str:
-    """Length, batches and clipping of the paper's trainings, as this book runs them at scale "paper"."""
-    rows = []
-    for name in experiments:
-        plan = EXPERIMENTS[name]
-        settings, (unit, length) = plan.settings, *plan.scales["paper"].length.items()
-        demiss = plan.demiss_clip_norm or settings.clip_norm
-        clip = f"{settings.clip_norm:g}" + (f" ({demiss:g} for DeMissVAE)" if demiss != settings.clip_norm else "")
-        rate = f"$10^{{{round(np.log10(settings.learning_rate))}}}$"
-        rows.append([TITLES[name], settings.batch_size, f"{plain(length)} {unit}", rate, clip])
-    return markdown(["data", "batch", "length", "learning rate", "gradient norm at most"], rows)
 
 
 # ---- what was run ------------------------------------------------------------------------------------------
@@ -106,7 +62,7 @@ def run_table(records: Sequence[Record], experiments: Sequence[str]) -> str:
             rows.append([TITLES[name], "not run", "", "", ""])
             continue
         seeds = len({r.request["seed"] for r in runs})
-        varied = sorted({_setting(r) for r in runs})
+        varied = sorted({_setting(r) + _absent(runs, r) for r in runs})
         less = ["; ".join(deviations(r)) for r in runs]
         scales = ", ".join(sorted({r.request["scale"] for r in runs}))
         rows.append([TITLES[name], len(runs), seeds, ", ".join(varied), f"{scales}: {_most(less)}"])
@@ -117,6 +73,13 @@ def _setting(record: Record) -> str:
     if "latent_dim" in record.request:
         return f"$L={record.request['latent_dim']}$"
     return f"{100 * record.request['missing']:g} % missing"
+
+
+def _absent(runs: Sequence[Record], run: Record) -> str:
+    """Such as " (not DeMissVAE)": the methods that were not run in the setting of this run; often empty."""
+    found = {r.request["method"] for r in runs if _setting(r) == _setting(run)}
+    rest = ", ".join(method for method in FIGURE2 if method not in found)
+    return f" (not {rest})" if rest else ""
 
 
 def _most(words: Sequence[str]) -> str:
@@ -203,12 +166,15 @@ def statements_table(records: Sequence[Record], figure: str, experiments: Sequen
 
 
 def refit_sentence(records: Sequence[Record]) -> str:
-    """What fitting the encoder to the test rows gained, over the runs."""
-    gains = np.array([r.metrics["bound_after_refit"] - r.metrics["bound_before_refit"] for r in records if r.finished])
-    if not gains.size:
+    """What fitting the encoder to the test rows gained, over the runs; Monte Carlo error where the record has it."""
+    done = [r.metrics for r in records if r.finished]
+    if not done:
         return "No run has been evaluated."
-    up = int((gains > 0).sum())
+    gains = np.array([m["bound_after_refit"] - m["bound_before_refit"] for m in done])
+    up, noise = int((gains > 0).sum()), done[gains.argmin()].get("bound_refit_mc")
+    within = f", {abs(gains.min()) / noise:.1f} times its Monte Carlo error" if noise else ""
     return (
         f"The refit raised the bound in {up} of {gains.size} runs, by a median of "
-        f"{number(float(np.median(gains)), '.2f')} nats; the smallest change was {number(float(gains.min()), '+.3f')}."
+        f"{number(float(np.median(gains)), '.2f')} nats; the smallest change was {number(float(gains.min()), '+.3f')}"
+        f"{within}."
     )

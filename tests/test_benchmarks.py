@@ -203,6 +203,12 @@ def test_networks_of_images_are_small_on_a_processor(device, network):
     assert common.default_network("mnist", device) == network and common.default_network("gas", device) == "paper"
 
 
+def test_the_small_networks_of_images_have_the_batches_of_the_laptop_scale():
+    asked = [("mnist", {}), ("mnist", {"batch_size": 7}), ("mnist", {"network": "paper"}), ("gas", {})]
+    runs = [common.build(setting, methods.get("VAE"), 1, **options) for setting, options in asked]
+    assert [run.settings.batch_size for run in runs] == [50, 7, 200, 512]
+
+
 def test_a_batch_is_full_even_where_it_has_more_rows_than_the_data():
     assert len(common.build("miniboone", methods.get("VAE"), 1, batch_size=5120).x) >= 5120
 

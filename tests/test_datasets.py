@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import torch
 from scipy.io import savemat
 
 from lib import datasets, fetch, missingness
+from lib.__main__ import main
 from lib.datasets import DataError
 from lib.fetch import File
 
@@ -226,6 +229,47 @@ def test_partial_miniboone_is_its_first_rows_and_the_validation_rows(folder, mon
         datasets.load("miniboone", folder=folder)
 
 
+@pytest.mark.parametrize("name", datasets.REGISTRY)
+def test_what_is_said_without_a_network_is_enough(name, folder, monkeypatch, tmp_path, capsys):
+    """The first file where the message says, the others beside it, as they are listed."""
+    monkeypatch.setattr(fetch, "RETRIES", 0)
+    monkeypatch.setenv("MISSVAE_MIRROR", "http://127.0.0.1:1/")
+    with pytest.raises(DataError, match="`python -m lib data` lists them") as caught:
+        datasets.load(name, "authors")
+    said = re.search(r"copy the file to FOLDER/(\S+), with the data set's other files beside it", str(caught.value))
+    main(["data"])
+    (listed,) = re.findall(rf"^{name}: sources .*\n((?:    .*\n)+)", capsys.readouterr().out, re.MULTILINE)
+    mine = tmp_path / "FOLDER"
+    beside = (mine / said[1]).parent
+    beside.mkdir(parents=True)
+    for line in listed.splitlines():
+        shutil.copy(folder / line.split()[0], beside)
+    assert (mine / said[1]).exists()
+    monkeypatch.setenv("MISSVAE_DATA", str(mine))
+    assert datasets.load(name, "authors").checksum == datasets.load(name, "authors", folder=folder).checksum
+
+
+def test_partial_rows_without_a_network_are_no_reason_to_ask_for_them(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(fetch, "RETRIES", 0)
+    monkeypatch.setenv("MISSVAE_MIRROR", "http://127.0.0.1:1/")
+    monkeypatch.setattr(datasets, "PART_ROWS", 3)
+    with pytest.raises(DataError, match="source 'prepared'.*source 'embedded'") as caught:
+        datasets.load("miniboone", "partial")
+    assert "source 'partial'" not in str(caught.value)
+    said = re.search(r"put the rows that can be had in its place, as FOLDER/(\S+), or", str(caught.value))[1]
+    train = stored(folder / "miniboone" / "train.npz", "arr_0")
+    shutil.copytree(folder / "miniboone", tmp_path / "FOLDER" / "miniboone", ignore=lambda *_: ["train.npz"])
+    np.savez(tmp_path / "FOLDER" / said, train[:3])
+    entry = dataclasses.replace(datasets.REGISTRY["miniboone"], part=known(tmp_path / "FOLDER" / said, said))
+    monkeypatch.setitem(datasets.REGISTRY, "miniboone", entry)
+    found = datasets.load("miniboone", "partial", folder=tmp_path / "FOLDER")
+    assert torch.equal(found.train, datasets.load("miniboone", "partial", folder=folder).train)
+    (tmp_path / "FOLDER" / "miniboone" / "val.npz").unlink()
+    with pytest.raises(DataError, match="val.npz: cannot read.*source 'embedded'") as caught:
+        datasets.load("miniboone", "partial", folder=tmp_path / "FOLDER")
+    assert "source 'partial'" not in str(caught.value)
+
+
 def test_fetch_names_all_files_of_a_data_set(folder, monkeypatch):
     monkeypatch.setenv("MISSVAE_DATA", str(folder))
     assert datasets.fetch("gas") == [folder / "gas" / f"{split}.npz" for split in datasets.SPLITS]
@@ -295,10 +339,11 @@ def test_tables_cannot_be_binarised():
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from Linux's /proc")
 def test_a_table_as_long_as_power_needs_little_memory(tmp_path):
-    """Loaded and masked in a process of its own: a limit that one more copy in double precision (76 MiB) breaks."""
+    """Loaded, masked and trained on by DeMissVAE in a process of its own: limits that one more copy breaks, of the rows
+    in double precision (76 MiB) and of their five imputations (140 MiB)."""
     script = """
 import dataclasses, re, sys
-from lib import datasets, missingness
+from lib import datasets, methods, missingness, plans, runs
 from lib.fetch import File
 
 def peak():  # MiB; unlike the system's ru_maxrss it does not begin with that of the parent process
@@ -311,7 +356,16 @@ data = datasets.load("power", folder=sys.argv[1])
 assert data.train.shape == (1659917, 6)
 loaded = peak()
 splits = missingness.mask_splits(data.train, data.val, data.test, missing=0.8, seed=20220118)
-print(loaded - before, peak() - before, len(splits[0].x))
+masked = peak()
+train, val, _ = splits
+rows, split = len(train.x), missingness.Split(*train, *val)
+del data, splits, train, val
+plan, method = plans.EXPERIMENTS["power"], methods.get("DeMissVAE")
+settings = plan.settings_of(method, 5, {"steps": 2000})
+run = runs.Run(method, lambda: plan.make_model(method, 5, 6), split, 1, settings, plan.sampler, "cpu")
+run.step = run.steps_per_epoch  # the sampler begins in the second epoch
+run.train_step()
+print(loaded - before, masked - before, peak() - before, rows)
 """
     hashes = []
     for file, rows in zip(datasets.REGISTRY["power"].files, (1659917, 184435, 204928), strict=True):
@@ -321,8 +375,8 @@ print(loaded - before, peak() - before, len(splits[0].x))
     command = [sys.executable, "-c", script, tmp_path, *hashes]
     done = subprocess.run(command, cwd=Path(datasets.__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    loaded, masked, rows = map(int, done.stdout.split())
-    assert loaded < 170 and masked < 250
+    loaded, masked, trained, rows = map(int, done.stdout.split())
+    assert loaded < 170 and masked < 250 and trained < 450, (loaded, masked, trained)
     assert abs(rows / 1659917 - (1 - 0.8**6)) < 2e-3  # rows with nothing observed are gone
 
 

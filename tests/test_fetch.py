@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -103,6 +104,17 @@ def test_a_failed_download_says_so_and_leaves_nothing(how, found, known, server,
         assert word in str(caught.value)
     assert len(server.seen) == (1 + fetch.RETRIES if how else 0)
     assert leftovers(tmp_path / "cache") == []
+
+
+def test_the_message_of_a_failed_download_can_be_followed_to_the_letter(server, tmp_path):
+    server.how = "404"
+    with pytest.raises(DataError) as caught:
+        fetch.get(FULL, None)
+    said = re.search(r"copy the file to FOLDER/(\S+), with .* and set MISSVAE_DATA=FOLDER$", str(caught.value))
+    path = tmp_path / "FOLDER" / said[1]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    assert fetch.get(FULL, tmp_path / "FOLDER") == (path, SHA256)
 
 
 def test_a_passing_failure_is_tried_again(server):

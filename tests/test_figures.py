@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lib import datasets, figures, records, tables
+from lib import captions, datasets, figures, records, tables
 from lib.methods import FIGURE2, METHODS
 from lib.records import Record
 
@@ -131,7 +131,7 @@ def test_figure7_is_small_and_the_same_bytes_every_time():
 
 def test_captions_end_with_where_the_records_come_from():
     text = figures.caption(grid(), "Boxes are quartiles.")
-    assert text == f"Boxes are quartiles. {records.describe(grid())}"
+    assert text == f"Boxes are quartiles. {captions.describe(grid())}"
     assert figures.caption([]) == "Not run."
 
 

@@ -9,7 +9,8 @@ import pytest
 from matplotlib.collections import LineCollection, PolyCollection
 from synthetic import SEEDS, image_run, image_runs, table_run, table_runs
 
-from lib import figures, figures_pictures, reference
+from lib import captions, figures, figures_pictures, reference
+from lib.figures import SEVEN
 from lib.reference import IMAGES, UCI
 
 
@@ -105,10 +106,19 @@ def test_figure4_puts_the_paper_on_an_axis_of_its_own():
     np.testing.assert_allclose(sorted(dots[0].get_ydata()), [-149.5, -149.4, -149.3])
     read = [line for line in paper.lines if line.get_marker() == "o"]
     np.testing.assert_allclose(sorted(read[0].get_ydata()), [-96.69, -96.23, -95.81, -94.91, -94.77])
-    assert ours.get_ylim()[1] < paper.get_ylim()[0]
+    assert ours.get_ylim()[1] < paper.get_ylim()[0] and len(ours.patches) == 2
     seen = words(fig)
     assert seen["failed"] == 1 and seen["not run"] == 4 + 1  # four methods on MNIST, and all of Omniglot
     assert (ours.get_title(), paper.get_title(), other.get_title()) == ("MNIST", "MNIST, paper", "Omniglot")
+
+
+def test_figure4_draws_single_runs_as_dots_without_a_box():
+    fig = figures.figure4([image_run("mnist", "MVAE", value=-100.0), image_run("mnist", "MIWAE", value=-97.0)])
+    ours, paper = fig.axes[:2]
+    assert [line.get_marker() for line in ours.lines] == ["o", "o"] and not ours.patches
+    assert [line.get_data() for line in ours.lines] == [([0.0], [-100.0]), ([3.0], [-97.0])]
+    low, high = ours.get_ylim()
+    assert low < -100 and -97 < high and len(paper.patches) == 7
 
 
 def test_figure13_draws_medians_over_latent_dimensions():
@@ -136,6 +146,16 @@ def test_bound_curves_take_training_rows_where_no_others_are():
     ax = figures.bound_curves([failed, with_validation]).axes[0]
     assert ax.get_title() == "GAS" and [len(line.get_ydata()) for line in ax.lines] == [0, 4]
     assert words(figures.bound_curves([failed]))["failed"] == 1
+
+
+def test_bound_curves_on_training_rows_leave_out_the_bound_without_its_entropy():
+    runs = [table_run(name, method) for name in ("gas", "miniboone") for method in ("MVAE", "DeMissVAE")]
+    for run in runs[2:]:
+        del run.history["validation_bound"]
+        run.history["train_bound"] = [1000.0 * (run.request["method"] == "DeMissVAE")] * 4
+    gas, *_, miniboone = figures.bound_curves(runs).axes
+    assert len(lines(gas, "DeMissVAE")) == 1 and lines(miniboone, "DeMissVAE") == []
+    assert len(lines(miniboone, "MVAE")) == 1 and miniboone.get_ylim()[1] < 10  # nor does it set the scale
 
 
 # ---- pictures ----------------------------------------------------------------------------------------------
@@ -201,6 +221,27 @@ def test_gallery_and_samples_take_the_first_seed_that_has_pictures():
 def test_pictures_that_are_not_there():
     for draw in (figures.gallery, figures.samples):
         assert words(draw([image_run("mnist", pictures=True)], "omniglot"))["Omniglot: not run"] == 1
+
+
+# ---- captions ----------------------------------------------------------------------------------------------
+
+
+def test_captions_name_the_methods_that_were_not_run_where_others_were():
+    runs = table_runs(("miniboone",), (0.5, 0.2), SEVEN[:6]) + table_runs(("miniboone", "gas"), (0.8,))
+    said = "Not run: DeMissVAE on MINIBOONE with 20 and 50 % missing."
+    assert figures.caption(runs, "Seen.") == f"Seen. {said} {captions.describe(runs)}"
+    assert figures.caption(image_runs(latent_dims=(25,), methods=SEVEN[1:]) + image_runs()).startswith(
+        "Not run: MVAE on MNIST with 25 latent dimensions. "
+    )
+    runs.append(table_run("miniboone", "DeMissVAE", value=None, fid=None, status="failed", missing=0.5))
+    assert "with 20 % missing. " in figures.caption(runs)  # a failed run is spoken of elsewhere
+    assert figures.caption(table_runs()) == captions.describe(table_runs())
+
+
+def test_captions_of_images_name_batches_and_refit():
+    assert "batches of 50, 200 importance samples, refit of 40 steps, the first" in figures.caption([image_run()])
+    other = figures.caption([table_run(refit_steps=0)])
+    assert "batches" not in other and "refit" not in other
 
 
 # ---- all ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import provenance, records
+from lib import captions, provenance, records
 from lib.records import Record, RecordError
 
 
@@ -190,14 +190,14 @@ def test_a_failed_run_does_not_hide_finished_ones():
 
 
 def test_describe_says_everything_a_caption_needs():
-    text = records.describe([make(seed=1), make(seed=2), make(None, seed=3, status="failed")])
+    text = captions.describe([make(seed=1), make(seed=2), make(None, seed=3, status="failed")])
     assert text == (
         "3 runs at scale laptop: 20 epochs, seeds 1, 2 and 3, the authors' data; Abacus 9 (1 thread), 3.8 minutes of "
         "training in total; commit abc1234. Failed and not drawn: 1 run."
     )
-    mixed = records.describe([make(scale="smoke", epochs=5), make(data_source="embedded")])
+    mixed = captions.describe([make(scale="smoke", epochs=5), make(data_source="embedded")])
     assert "scale smoke and laptop: 5 and 20 epochs, seed 20220118, the authors' data and embedded data" in mixed
-    assert records.describe([]) == "Not run."
+    assert captions.describe([]) == "Not run."
 
 
 def test_digest_changes_with_content_only():

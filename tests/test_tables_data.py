@@ -1,4 +1,4 @@
-"""Tables of the experiments on tables and images: counts from the models, numbers from made-up records."""
+"""Tables of the experiments on tables and images: from made-up records."""
 
 import pytest
 from synthetic import SEEDS, image_run, image_runs, table_run, table_runs
@@ -6,7 +6,7 @@ from synthetic import SEEDS, image_run, image_runs, table_run, table_runs
 from lib import tables_data
 from lib.methods import FIGURE2
 from lib.plans import EXPERIMENTS
-from lib.reference import IMAGES, UCI
+from lib.reference import UCI
 
 
 def rows(table: str) -> list[list[str]]:
@@ -29,30 +29,6 @@ def spaced(cell: str) -> str:
     return cell.replace("\u00a0", "")
 
 
-def test_networks_have_as_many_parameters_as_the_authors():
-    """Counts stated for the released configuration: decoder, Gaussian encoder, mixture of five, DeMissVAE's encoder."""
-    found = {
-        row[0]: [int(spaced(cell)) for cell in row[3:]] for row in rows(tables_data.network_table((*UCI, *IMAGES)))
-    }
-    assert found == {
-        "POWER": [270604, 274720, 308901, 274720],
-        "GAS": [271632, 275744, 309925, 273696],
-        "HEPMASS": [278314, 282400, 316581, 277024],
-        "MINIBOONE": [293718, 696640, 763717, 685632],
-        "MNIST": [1840288, 2820452, 2924537, 2820164],
-        "Omniglot": [6936896, 11219556, 11427321, 11218980],
-    }
-    larger = rows(tables_data.network_table(["mnist"], latent_dim=200))[0]
-    assert larger[2] == "200" and spaced(larger[3]) == "2454688" and spaced(larger[4]) == "2897552"
-
-
-def test_training_table_is_the_papers():
-    found = {row[0]: [spaced(cell) for cell in row[1:]] for row in rows(tables_data.training_table((*UCI, *IMAGES)))}
-    assert found["POWER"] == ["512", "200000 steps", "$10^{-3}$", "5 (0.5 for DeMissVAE)"]
-    assert found["MINIBOONE"] == ["1024", "22000 steps", "$10^{-3}$", "5 (1 for DeMissVAE)"]
-    assert found["Omniglot"] == ["150", "200 epochs", "$10^{-4}$", "5"]
-
-
 def test_deviations_name_all_that_is_less_than_the_papers():
     assert list(map(spaced, tables_data.deviations(table_run("gas")))) == [
         "2000 of 200000 steps", "1000 test rows", "$I=5000$ instead of 50000", "200 of 20000 refit steps",
@@ -72,7 +48,17 @@ def test_run_table_says_what_was_run_and_what_was_not():
     assert found[0][:4] == ["GAS", "42", "3", "20 % missing, 80 % missing"]
     assert spaced(found[0][4]).startswith("laptop: 2000 of 200000 steps; ")
     assert [row[:2] for row in found[1:]] == [[name, "not run"] for name in ("POWER", "HEPMASS", "MINIBOONE")]
-    assert rows(tables_data.run_table([as_paper(image_run())], ["mnist"]))[0][3:] == ["$L=50$", "paper: in nothing"]
+    runs = [as_paper(image_run(method=method)) for method in FIGURE2]
+    assert rows(tables_data.run_table(runs, ["mnist"]))[0][3:] == ["$L=50$", "paper: in nothing"]
+
+
+def test_run_table_names_the_methods_that_a_setting_lacks():
+    runs = table_runs(("miniboone",), (0.2, 0.5), FIGURE2[:6]) + table_runs(("miniboone",), (0.8,))
+    runs.append(table_run("miniboone", "DeMissVAE", value=None, fid=None, status="failed", missing=0.5))
+    (found,) = rows(tables_data.run_table(runs, ["miniboone"]))
+    assert found[3] == "20 % missing (not DeMissVAE), 50 % missing, 80 % missing"
+    (found,) = rows(tables_data.run_table(image_runs(("mnist",), methods=FIGURE2[2:]), ["mnist"]))
+    assert found[3] == "$L=50$ (not MVAE, MissVAE)"
 
 
 def test_scores_are_means_of_the_chosen_runs_beside_the_papers():
@@ -118,7 +104,9 @@ def test_statements_are_held_against_the_chosen_fraction():
         "not claimed",
     ]  # fmt: skip
     assert at80["MIWAE > DeMissVAE"][3] == "**does not hold**: −0.30 [−0.30, −0.30], 3 pairs; paper +4.43"
-    assert at80["MissSVAE gains more over MVAE at 80 % missing than at 20 %"][0].startswith("**undecided at this scale**: ")
+    assert at80["MissSVAE gains more over MVAE at 80 % missing than at 20 %"][0].startswith(
+        "**undecided at this scale**: "
+    )
     at20 = {row[0]: row[1:] for row in rows(tables_data.statements_table(runs, "fig3", UCI, missing=0.2))}
     assert at20["MissIWAE > MIWAE"] == 4 * ["not claimed"]  # claimed for much missing data
     assert "gains more" in list(at20)[2] and at20[list(at20)[2]] == at80[list(at80)[2]]
@@ -148,4 +136,8 @@ def test_refit_sentence_counts_what_rose():
     assert tables_data.refit_sentence(runs) == (
         "The refit raised the bound in 2 of 3 runs, by a median of 0.50 nats; the smallest change was −0.010."
     )
+    runs[1].metrics["bound_refit_mc"] = 0.004
+    assert tables_data.refit_sentence(runs).endswith("change was −0.010, 2.5 times its Monte Carlo error.")
+    del runs[1]  # what it says is of the smallest change alone
+    assert tables_data.refit_sentence(runs).endswith("change was +0.500.")
     assert tables_data.refit_sentence([]) == "No run has been evaluated."
