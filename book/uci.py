@@ -29,7 +29,7 @@ seeds: int = 0  # to be trained: 1 to 5; 0: as many as the scale has
 # %% tags=["hide-input"]
 import torch
 
-from lib import book, experiments, figures, parameters, reference, tables, tables_data
+from lib import book, experiments, figures, parameters, reference, tables, tables_data, tables_paper
 from lib.methods import FIGURE2
 from lib.plans import SEEDS
 
@@ -122,7 +122,7 @@ table("run-table", "tab-uci-run", "What was run, and what the paper ran that we 
 # {numref}`tab-uci-lost` is for the fraction chosen above. Test rows are complete.
 
 # %% tags=["remove-cell"]
-lost = [[reference.TITLES[name], tables_data.FEATURES[name], f"{100 * missing ** tables_data.FEATURES[name]:.2g} %"]
+lost = [[reference.TITLES[name], tables_paper.WIDTHS[name], f"{100 * missing ** tables_paper.WIDTHS[name]:.2g} %"]
         for name in names]  # fmt: skip
 table("lost", "tab-uci-lost", f"Expected share of training rows without any value, {100 * missing:g} % missing.",
       tables.markdown(["data", "$D$", "$r^D$"], lost))  # fmt: skip
