@@ -27,7 +27,7 @@ import math
 import torch
 from scipy.stats import hypergeom
 
-from lib import book, experiments, figures, figures_controls, models, parameters, posteriors, tables, tables_claims
+from lib import book, experiments, figures, figures_controls, models, parameters, posteriors, tables
 
 torch.set_num_threads(1)  # the same digits on any number of cores
 parameters.check(
@@ -219,10 +219,6 @@ body = [[run.request["method"], run.request["budget"], *(pair(run, name) for nam
 body = body or [["*not run*", "", "", "", ""]]
 caption = "Information {eq}`eq-complexity` and distance from a Gaussian {eq}`eq-nongaussian`, nats, 95 % intervals."
 book.markdown("complexity", f":::{{table}} {caption}\n:name: tab-complexity\n\n{tables.markdown(header, body)}\n:::")
-complete = [run for run in runs if run.request["experiment"] == "mog-complete"]
-source = tables_claims.statements_table({"mog-complete": complete}, "appendix-a")
-caption = "What the paper says, and the VAE that was fitted to complete rows."
-book.markdown("claims", f":::{{table}} {caption}\n:name: tab-claims-appendix-a\n\n{source}\n:::")
 
 # %% [markdown]
 # ```{glue:md} complexity
@@ -231,10 +227,6 @@ book.markdown("claims", f":::{{table}} {caption}\n:name: tab-claims-appendix-a\n
 #
 # The columns are about different rows. The information averages over rows drawn from each model, the distances over
 # training rows, half of whose values are missing in the last column.
-#
-# ```{glue:md} claims
-# :format: myst
-# ```
 
 # %% [markdown]
 # ## Provenance

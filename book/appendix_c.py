@@ -82,7 +82,8 @@ book.figure("figure5", fig, caption)
 # row (paper, Fig. 5). Left: imputations drawn exactly from the current model. Then: imputations drawn from the known
 # density of the data and spoilt step by step, against their Jensen–Shannon divergence from its true conditional.
 # Oracle 1 gets wider, in two legs, the second of which starts where the first ends and has an axis of its own because
-# the divergence hardly moves. Oracle 2 oversamples unlikely components. Dots are runs, lines join their means; only
+# the divergence hardly moves. Oracle 2 oversamples unlikely components. Boxes at the left as in
+# {numref}`fig-paper-6`; dots are runs, lines join their means; only
 # the two legs share their vertical axis. {glue:text}`figure5-caption`
 # ```
 
@@ -127,10 +128,11 @@ book.figure("figure5", fig, caption)
 #
 # ### Which bound for the decoder?
 #
-# *LMVB* pays a decoder for agreeing with the imputations. If they are exact draws from the current model, this is the
-# bound of the EM algorithm. It is tight at the current $\theta$ and falls below the likelihood on all sides, so each
-# update is held back towards the model that made the imputations, the more so the more is missing
-# {cite:p}`meng1994`. If the imputations are wrong, the decoder learns them: values that nobody observed become data.
+# *LMVB* pays a decoder for agreeing with the imputations. If they are exact draws from the current model, and the
+# encoder is exact, this is the bound of the EM algorithm. It is tight at the current $\theta$ and falls below the
+# likelihood on all sides, so each update is held back towards the model that made the imputations, the more so the more
+# is missing {cite:p}`meng1994`. If the imputations are wrong, the decoder learns them: values that nobody observed
+# become data.
 #
 # *CVI* has integrated the missing values out before anything was imputed. An imputation only decides at which latents
 # the decoder is asked about the **observed** values. A wrong one asks at an unlikely place, which wastes or distorts
@@ -223,7 +225,8 @@ book.figure("figure5", fig, caption)
 # - *The number of runs and the layout of the left panel* are not recoverable from the paper. We show whatever runs
 #   there are as boxes.
 #
-# **How wrong is an imputer?** The horizontal axes of {numref}`fig-paper-5` are the Jensen–Shannon divergence between
+# **How wrong is an imputer?** The horizontal axes of the oracles' panels of
+# {numref}`fig-paper-5` are the Jensen–Shannon divergence between
 # an oracle and the true conditional, averaged over training rows:
 #
 # $$
@@ -275,7 +278,8 @@ short, long = ahead(oracle), ahead(longer)
 for name, value in (("exact-short", short), ("exact-long", long)):
     book.text(name, "not run" if math.isnan(value) else f"{tables.number(value, '+.2f')} nats")
 gone = "With one run each: the difference is one of speed, and it is gone."
-book.text("exact-word", gone if long < 0.1 else "The longer runs do not explain it.")
+stays = "The longer runs do not explain it."
+book.text("exact-word", "" if math.isnan(short + long) else gone if long < 0.1 else stays)
 for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "the oracles"), ("fig6", "LAIR")):
     name, caption = part.replace(" ", "-"), f"Statements of the paper about the study with {about}."
     source = tables_claims.statements_table(studies, part)

@@ -44,8 +44,8 @@ book.figure("density", fig, caption)
 # :alt: Ten panels of filled contours, most with several separate modes.
 #
 # The density behind the {ref}`mixture-of-Gaussians experiments <sec-mog>`: two-dimensional marginals of $p^*$ for all
-# pairs of the five dimensions, arranged as in the paper's Fig. 7, within the 1 % and 99 % quantiles of the training
-# values. {glue:text}`density-caption`
+# pairs of the five dimensions, arranged as in the paper (Fig. 7 there), within the 1 % and 99 % quantiles of the
+# training values. {glue:text}`density-caption`
 # ```
 #
 # **Mixture of Gaussians** (paper, E.1). The density has 15 components in five dimensions. Weights come from a flat

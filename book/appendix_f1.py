@@ -73,7 +73,8 @@ table("claims8", "tab-snr-claims", "Statements of the paper about {numref}`fig-p
 #
 # An ancestral estimate draws components at random and can miss some; a stratified one visits every component. The
 # {ref}`methods chapter <sec-sampling>` shows on a toy what that does to a gradient. {numref}`fig-paper-8` measures it
-# in training, as {cite:t}`rainforth2018` do. For every weight, take the gradients $g_1,\dots,g_n$ of all $n$
+# in training, with the ratio of {cite:t}`rainforth2018`; the weights move during an epoch, and nothing corrects for
+# that. For every weight, take the gradients $g_1,\dots,g_n$ of all $n$
 # mini-batches of an epoch, as they are before clipping, and sum over weights
 #
 # $$
@@ -130,13 +131,14 @@ book.figure("figure11", figures.figure11(fitted), figures.caption(shown(fitted, 
 # :alt: Contour lines of posteriors in four columns, for MIWAE, MissIWAE and MissSIWAE.
 #
 # Models fitted with importance weights (paper, Fig. 10). The first three columns as in {numref}`fig-paper-9`. Fourth:
-# draws from the encoder, one kept of as many as the budget with a probability in proportion to its weight
-# {cite:p}`cremer2017`; smoothed by a kernel. {glue:text}`figure10-caption`
+# as many draws from the encoder as the budget, of which one is kept with a probability in proportion to its weight,
+# over and over {cite:p}`cremer2017`; smoothed by a kernel. {glue:text}`figure10-caption`
 # ```
 #
 # **Compare the third column with the fourth.** Here the encoder only proposes. The paper finds MIWAE's proposals far
 # from the posterior and yet, after weighting, close enough: this is how it explains that mixtures gain so little with
-# importance weights. MissIWAE and MissSIWAE propose in the right places to begin with, which costs fewer samples.
+# importance weights. It finds the proposals of MissIWAE and MissSIWAE in the right places to begin with, which would
+# cost fewer samples; {numref}`tab-posteriors` says how far ours are.
 #
 # ```{glue:figure} figure11
 # :name: fig-paper-11
@@ -149,10 +151,10 @@ book.figure("figure11", figures.figure11(fitted), figures.caption(shown(fitted, 
 #
 # **Look at the first column of all three figures**, the posteriors of complete rows. DeMissVAE's encoder is a Gaussian
 # and is asked about completed rows only, so its model has a reason to keep these posteriors Gaussian. The other
-# models' encoders never see a complete row, and nothing keeps these posteriors simple. The paper finds them more
-# irregular there, most of all with importance weights {cite:p}`burda2016,cremer2018`. In the last panel it finds one
-# part of the posterior where the second has several: a single iteration of the sampler per epoch moves imputations too
-# little. The fit does not suffer much, which is what {ref}`two objectives <sec-appendix-c>` are for.
+# encoders see few complete rows (one in 32), and these posteriors are shaped by incomplete ones. The paper finds them
+# more irregular there, most of all with importance weights {cite:p}`burda2016,cremer2018`. In the last panel it finds
+# one part of the posterior where the second has several: a single iteration of the sampler per epoch moves imputations
+# too little. The fit does not suffer much, which is what {ref}`two objectives <sec-appendix-c>` are for.
 
 # %% tags=["remove-cell"]
 table("kl", "tab-posteriors", "The models of {numref}`fig-paper-9` to {numref}`fig-paper-11` in numbers: "
@@ -175,11 +177,11 @@ book.markdown("claims9", "\n\n".join(claims))
 # :format: myst
 # ```
 #
-# *From Gaussian* is $D(p\Vert\mathcal N)$ of a posterior $p$ of the model and the Gaussian $\mathcal N$ with its mean
-# and covariance, 0 for a Gaussian. *Encoder from its target* is $D(q\Vert p)$ of the encoder's posterior $q$ and the
-# model's $p$: of incomplete rows, for DeMissVAE of complete ones. With importance weights the encoder is a proposal,
-# and a large divergence is no fault. The last column is the {term}`grid mass`: the least part of any drawn density
-# that the frame of the figures holds.
+# *From Gaussian* is $\mathrm{KL}(p\,\|\,\mathcal N)$ of a posterior $p$ of the model and the Gaussian $\mathcal N$ with
+# its mean and covariance, 0 for a Gaussian. *Encoder from its target* is $\mathrm{KL}(q\,\|\,p)$ of the encoder's
+# posterior $q$ and the model's $p$: of incomplete rows, for DeMissVAE of complete ones. With importance weights the
+# encoder is a proposal, and a large divergence is no fault. The last column is the {term}`grid mass`: the least part of
+# any drawn density that the frame of the figures holds.
 #
 # ```{glue:md} claims9
 # :format: myst

@@ -53,7 +53,11 @@ if scale == "recorded":
 else:
     runs = experiments.run("mog-complete", method="VAE", budget=5, scale=scale)
 fig = figures.figure1(runs)
-book.figure("figure1", fig, figures.caption(runs))
+caption = figures.caption(runs)
+if shown := [run.pictures["posteriors"] for run in runs if run.pictures]:
+    points, mass = shown[0]["points"], [value for panel in shown[0]["mass"].values() for value in panel]
+    caption += f" Drawn on {points} × {points} points, whose sums are {min(mass):.2f} to {max(mass):.2f} instead of 1."
+book.figure("figure1", fig, caption)
 for name in ("nongaussian_complete", "nongaussian_observed", "encoder_kl"):
     values = [run.metrics[name] for run in runs if name in run.metrics]
     book.text(name, f"{values[0]:.2f} nats" if values else "(not run)")
@@ -76,10 +80,10 @@ book.markdown("claims", f":::{{table}} {caption}\n:name: tab-claims-fig1\n\n{sou
 # ```
 #
 # {numref}`fig-paper-1` shows one model, and its decoder never saw a missing value. Only the question changes. Asked
-# about complete rows, its posteriors are compact, and the third panel shows that a Gaussian encoder has learnt them.
-# Asked about the same rows with holes, its posteriors are wide, bent, and often in several pieces. (Not all: where
-# the values that are left say nearly everything, little changes.) No single Gaussian looks like that. In numbers:
-# the closest Gaussian to a posterior, the one with its mean and covariance, misses it by
+# about complete rows, its posteriors are compact, and in the third panel a Gaussian encoder follows them, though not
+# exactly (see below). Asked about the same rows with holes, its posteriors are wide, bent, and often in several pieces.
+# (Not all: where the values that are left say nearly everything, little changes.) No single Gaussian looks like that.
+# In numbers: the closest Gaussian to a posterior, the one with its mean and covariance, misses it by
 # {glue:text}`nongaussian_complete` on average over the first 300 training rows when they are complete, and by
 # {glue:text}`nongaussian_observed` when they have holes (Kullback-Leibler divergence).
 #
@@ -87,8 +91,8 @@ book.markdown("claims", f":::{{table}} {caption}\n:name: tab-claims-fig1\n\n{sou
 # many ways of completing the row, and it looks like the second. Why it does is one line of probability.
 #
 # The encoder itself is not exact: on the same rows it is {glue:text}`encoder_kl` away from the posteriors of complete
-# rows, $\mathrm{KL}(q\,\|\,p)$. After 500 epochs on 900 rows, the authors' configuration, the decoder has overfitted
-# and its posteriors are very narrow. That is another problem than the one of this chapter.
+# rows, $\mathrm{KL}(q\,\|\,p)$. The model was fitted long to few rows, 500 epochs on 900 of them as in the authors'
+# configuration, and its posteriors are very narrow. That is another problem than the one of this chapter.
 #
 # ```{glue:md} claims
 # :format: myst

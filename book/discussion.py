@@ -10,8 +10,8 @@
 # (sec-discussion)=
 # # Discussion: which method when
 #
-# Holes turn the posterior of a row into a mixture, and an encoder that is a mixture fits the model better. That is
-# the result of the paper {cite:p}`simkus2024`. Its Section 7 turns to the reader who has to choose.
+# Holes turn the posterior of a row into a mixture, and an encoder that is a mixture can fit the model better. That
+# is the result of the paper {cite:p}`simkus2024`. Its Section 7 turns to the reader who has to choose.
 #
 # ```{figure} images/decision.svg
 # :name: fig-decision
@@ -68,11 +68,12 @@ book.markdown("table2", f":::{{table}} {caption}\n:name: tab-2\n\n{source}\n:::"
 # {numref}`tab-uci-claims` and {ref}`Does it reproduce? <sec-reproduce>` are about differences and their errors.
 #
 # **Budget.** The paper's words and our times measure different things. *Small* says that MissVAE can be trained with
-# one latent per row. The others cannot do with that: a stratified mixture needs one for each component, and importance
-# weights need several to compare. The times in {numref}`tab-2` are at *equal* numbers of decoder evaluations. There
-# the four finite mixtures cost about the same as MVAE, whatever their words, because the decoder does most of the
-# work; differences of one or two tenths are noise. Only DeMissVAE stands out ({ref}`Appendix D <sec-appendix-d>`), and
-# more so on tables, where its sampler makes ten rounds ({numref}`tab-sampler-cost`).
+# one latent per row. A stratified mixture needs one for each component, and importance weights several to compare;
+# DeMissVAE could do with one as well, but pays for its imputations. The times in {numref}`tab-2` are at *equal* numbers
+# of decoder evaluations. There the four finite mixtures cost about the same as MVAE, whatever their words, because the
+# decoder does most of the work; differences of one or two tenths are noise. Only DeMissVAE stands out
+# ({ref}`Appendix D <sec-appendix-d>`), and more so on tables, where its sampler makes ten rounds
+# ({numref}`tab-sampler-cost`).
 #
 # **Families.** Ancestral draws are differentiated implicitly, which needs the distribution functions of the
 # components {cite:p}`figurnov2018`. Stratified draws and DeMissVAE take any family that can be reparametrised.
@@ -80,21 +81,22 @@ book.markdown("table2", f":::{{table}} {caption}\n:name: tab-2\n\n{source}\n:::"
 # **Fit.** In the paper, stratified draws mostly fit better than ancestral ones, and importance weights better than the
 # plain ELBO. With importance weights a mixture adds little, unless much is missing. DeMissVAE stands between the two
 # groups: its bounds are plain ELBOs, but its mixture has a part for each imputation, and a better sampler would buy
-# more. None of this is a law. On images the paper's ancestral mixture came out ahead of the stratified one, so its
-# advice is to try both.
+# more. None of this is a law. On images the paper's ancestral mixture with importance weights came out ahead of the
+# stratified one, so its advice is to try both.
 #
 # **Latent structure.** The paper finds that DeMissVAE keeps the posteriors of complete rows close to Gaussian, as a
 # model of complete data does, while importance weights make them irregular, which is known from complete data too
-# {cite:p}`burda2016,cremer2018`. This matters to whoever uses the latent space afterwards, to generate with a wish or
-# to compare rows. The evidence is the mixture of Gaussians alone ({numref}`fig-paper-9` to {numref}`fig-paper-11`,
-# {numref}`tab-posteriors`), and another architecture may behave differently.
+# {cite:p}`burda2016,cremer2018`. This matters to whoever uses the latent space afterwards, to steer what is generated
+# {cite:p}`engel2018,gomez2018` or to compare rows. The evidence is the mixture of Gaussians alone
+# ({numref}`fig-paper-9` to {numref}`fig-paper-11`, {numref}`tab-posteriors`), and another architecture may behave
+# differently.
 
 # %% [markdown]
 # ## Open ends
 #
 # - **Importance weights and modes.** The bounds with importance weights reward a posterior that seeks one mode, so that
 #   components of a mixture may fall together {cite:p}`shi2019`. Bounds with another direction exist for complete
-#   rows {cite:p}`bornschein2015,mnih2016,wan2020`; nobody has tried them here.
+#   rows {cite:p}`bornschein2015,mnih2016,wan2020`; neither the paper nor this book has tried them.
 # - **DeMissVAE with importance weights.** Its two objectives are ELBOs. The authors' code holds weighted variants that
 #   the paper does not report.
 # - **Better imputations.** One iteration of a sampler per epoch is cheap, and in the paper it finds one mode of several

@@ -392,9 +392,9 @@ book.text("toy-ratio", f"{ratio:.0f}")
 #
 # ### Two objectives
 #
-# The decoder maximises the ELBO with {eq}`eq-imputation-mixture` in place of $q_\phi$ (paper eq. 10). Its
-# entropy does not depend on $\theta$ and is dropped, which is fortunate, as the density of a continuous
-# mixture is intractable:
+# The decoder maximises the ELBO with {eq}`eq-imputation-mixture` in place of $q_\phi$ (paper eq. 10),
+# $\log p_\theta(x_{\rm obs})\ge\mathcal L^{\theta}_{\rm CVI}+\mathcal H[q_{\phi,f}]$. The entropy does not depend on
+# $\theta$ and is dropped, which is fortunate, as the density of a continuous mixture is intractable:
 #
 # $$
 # \mathcal L^{\theta}_{\rm CVI}
@@ -449,10 +449,9 @@ book.text("toy-ratio", f"{ratio:.0f}")
 # Errors of the imputations do not move the target. The encoder is back in the case of complete rows.
 # {ref}`Appendix C <sec-appendix-c>` has the argument in full and the paper's controlled experiments on it.
 #
-# *And the imputations?* With $q_\phi(z\mid x)=p_\theta(z\mid x)$, the best $f$ is
-# $p_\theta(x_{\rm mis}\mid x_{\rm obs})$ in both identities. One could learn it, with another network for every
-# pattern of holes, but this is hard {cite:p}`simkus2023gibbs`. It is sampled instead, by
-# {ref}`the chains below <sec-samplers>`.
+# *And the imputations?* With $q_\phi(z\mid x)=p_\theta(z\mid x)$, a best $f$ is $p_\theta(x_{\rm mis}\mid x_{\rm obs})$
+# in both identities, and in the second the only one. One could learn it, with another network for every pattern of
+# holes, but this is hard {cite:p}`simkus2023gibbs`. It is sampled instead, by {ref}`the chains below <sec-samplers>`.
 #
 # The paper's two controls give both networks the same objective: CVI-VAE uses {eq}`eq-cvi` for both, with the
 # entropy of the finite mixture $\frac1K\sum_kq_\phi(z\mid x_{\rm obs},x_{\rm mis}^{k})$ put back for the
@@ -552,8 +551,8 @@ book.text("toy-ratio", f"{ratio:.0f}")
 # proposal from getting an absurd weight. The average weight is an unbiased estimate of
 # $p_\theta(x_{\rm obs})$, which makes a sharp test. With $K=1$ and $R=0$, LAIR is pseudo-Gibbs. Optionally a
 # final resampling pools the draws of all iterations. On the mixture-of-Gaussians data the paper uses one
-# iteration, $R=0$ and no final resampling; then no new mode can appear, and a mode that has lost its last
-# imputation is lost.
+# iteration, $R=0$ and no final resampling; then a new mode seldom appears, and one that has lost its
+# last imputation is seldom found again.
 
 # %% [markdown]
 # ## Summary

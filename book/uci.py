@@ -159,7 +159,7 @@ table("lost", "tab-uci-lost", f"Expected share of training rows without any valu
 #
 # An encoder trained on rows with holes is a poor proposal for complete rows, and a method whose encoder is
 # poorer would look as if its model were. So before {eq}`eq-estimate` is evaluated, the decoder is frozen and
-# the encoder is fitted to the complete test rows, as {cite:t}`mattei2018` suggest:
+# the encoder is fitted to the complete test rows, as {cite:t}`mattei2018refit` suggest:
 #
 # $$
 # \phi^\star=\operatorname*{arg\,max}_\phi\ \frac1N\sum_{n=1}^N\mathcal L^{J}_{\rm IWELBO}(x_n;\theta,\phi),
@@ -210,7 +210,7 @@ table("claims", "tab-uci-claims", caption, tables_data.statements_table(runs, "f
 # The paper reads these results as follows. A mixture with the plain ELBO helps, and helps more when more is
 # missing, as it should if the cause is posteriors that break into modes. With importance weights the mixture
 # adds little, since the weights already turn the encoder into something more flexible
-# {cite:p}`cremer2018`. DeMissVAE lies between the two groups: the detour by imputation works, but its
+# {cite:p}`cremer2017`. DeMissVAE lies between the two groups: the detour by imputation works, but its
 # bound is a plain ELBO. A likelihood can be high for reasons that do not show in samples; {numref}`fig-uci-fid` in
 # {ref}`Appendix F.2 <sec-appendix-f23>` looks at these.
 
