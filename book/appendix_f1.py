@@ -61,7 +61,7 @@ table("claims8", "tab-snr-claims", "Statements of the paper about {numref}`fig-p
       tables_claims.statements_table({"mog-snr": noise}, "fig8"))  # fmt: skip
 
 # %% [markdown]
-# ## F.1.1 How noisy are the gradients?
+# ## How noisy are the gradients? (F.1.1)
 #
 # ```{glue:figure} figure8
 # :name: fig-paper-8
@@ -106,7 +106,7 @@ book.figure("figure10", figures.figure10(fitted), figures.caption(shown(fitted, 
 book.figure("figure11", figures.figure11(fitted), figures.caption(shown(fitted, IMPUTED)))
 
 # %% [markdown]
-# ## F.1.2 What do the posteriors look like?
+# ## What do the posteriors look like? (F.1.2)
 #
 # Five rows of the training data, a colour each, with the values that the squares below a figure show as observed. The
 # same rows in all figures, of the models after training. The paper shows models trained at a budget of 25; here it is

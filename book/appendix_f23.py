@@ -49,7 +49,7 @@ def table(name: str, label: str, caption: str, source: str) -> None:
 book.figure("figure12", figures.figure12(rows), figures.caption(rows))
 
 # %% [markdown]
-# ## F.2 Tables: the FID of samples
+# ## Tables: the FID of samples (F.2)
 #
 # ```{glue:figure} figure12
 # :name: fig-uci-fid
@@ -109,7 +109,7 @@ table("claims-latents", "tab-images-claims-latents", "Statements of the paper's 
 book.figure("figure13", figures.figure13(images), figures.caption(images))
 
 # %% [markdown]
-# ## F.3 Images: a larger latent space instead?
+# ## Images: a larger latent space instead? (F.3)
 #
 # ```{glue:figure} figure13
 # :name: fig-latents

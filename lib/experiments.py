@@ -35,7 +35,9 @@ def recorded(experiment: str) -> list[Record]:
     plan = EXPERIMENTS[names.known("experiment", experiment, EXPERIMENTS)]
     facts = {name: how.length | _facts(plan, how) for name, how in plan.scales.items()}
     found = [r for r in records.load(experiment) if facts[r.request["scale"]].items() <= r.request.items()]
-    if plan.dataset != "mog":
+    if plan.dataset == "mog":  # no figure has another fraction
+        found = [r for r in found if r.request["missing"] in (0.0, *plan.missing)]
+    else:
         found = [r for r in found if r.request["data_source"] != "embedded"]
     return records.largest_scale(found)
 

@@ -86,7 +86,7 @@ def _oracle(ax: Axes, records: Sequence[Record], settings: Sequence[str], linest
         ax.margins(x=0.08, y=0.08)
         if np.ptp(across := np.concatenate(drawn)) < 0.005:  # a single setting
             ax.set_xlim(across.mean() - 0.02, across.mean() + 0.02)
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=2 if np.ptp(across) < 0.05 else 4))
     else:
         ax.set_xlim(0, 1)
         note(ax, 0.5, "not run")

@@ -20,7 +20,8 @@ def inspect(plan: Experiment, method: Method, request: dict, result: Result, con
     """(metrics, pictures) of a finished run, both empty where the experiment asks for none."""
     numbers, pictures = {}, {}
     if plan.signal_to_noise:
-        numbers |= {name: _mean(result.history[name]) for name in ("snr_phi", "snr_theta")}
+        logged = [name for name in ("snr_phi", "snr_theta") if name in result.history]  # not in one mini-batch
+        numbers |= {name: _mean(result.history[name]) for name in logged}
     if "imputer" in request and request["imputer"] in oracles.NAMES:
         numbers |= divergence(plan, request, content)
     how = plan.scales[request["scale"]]
@@ -39,6 +40,8 @@ def _mean(values: list[float]) -> float:
 def divergence(plan: Experiment, request: dict, content: DataSet) -> dict[str, float]:
     """Jensen-Shannon divergence of an oracle's imputations from the true conditional, nats: the mean over the training
     rows of the first seed (section 4.3 of the authors' settings), and its error over rows."""
+    if request["imputer"] == oracles.NAMES[0]:
+        return {"imputation_jsd": 0.0, "imputation_jsd_se": 0.0}
     train, _, _ = missingness.mask_splits(
         content.train, content.val, content.test, missing=request["missing"], seed=SEEDS[0]
     )
@@ -63,7 +66,8 @@ def complexity(plan: Experiment, method: Method, request: dict, model: VAE, cont
         "nongaussian_observed": posteriors.nongaussianity(model, x, m, **grid),
         "encoder_kl": posteriors.encoder_kl(model, x, ones if completed else m, completed, generator=generator, **grid),
     }
-    pairs = {name: mean_and_error(values) for name, values in found.items()}
+    # a posterior narrower than the grid can tell has no distance from a Gaussian, and does not count
+    pairs = {name: mean_and_error(values[values.isfinite()]) for name, values in found.items()}
     values, errors = posteriors.information(model, missing=MISSING, rows=how.look_rows, generator=generator, **grid)
     numbers = zip(MISSING, values.tolist(), errors.tolist(), strict=True)
     pairs |= {f"information_{100 * missing:.0f}": (value, error) for missing, value, error in numbers}
@@ -73,8 +77,9 @@ def complexity(plan: Experiment, method: Method, request: dict, model: VAE, cont
 def _training_rows(plan: Experiment, method: Method, request: dict, content: DataSet) -> missingness.Masked:
     """The rows that the run was trained on, but complete, and their masks; of a run on complete rows, masks as if."""
     train = content.train[: request["train_rows"] or None] if method.complete else content.train
+    missing = plan.missing[0] if method.complete else request["missing"]
     generator = torch.Generator().manual_seed(request["seed"])
-    return missingness.drop_empty(train, missingness.uniform(tuple(train.shape), plan.missing[0], generator))
+    return missingness.drop_empty(train, missingness.uniform(tuple(train.shape), missing, generator))
 
 
 def look(

@@ -187,8 +187,8 @@ def nongaussianity(
     model: VAE, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], *, points: int = 600, limit: float = 6.0
 ) -> Float[Tensor, " B"]:
     """KL(p || N) in nats of each row's posterior p = p(z | x_obs) from the Gaussian of its mean and full covariance:
-    the closest Gaussian in this direction, 0 only for a Gaussian. On the grid, which has to hold the whole posterior,
-    in cells smaller than its narrowest part.
+    the closest Gaussian in this direction, 0 only for a Gaussian. On the grid, which has to hold the whole posterior;
+    nan where a posterior is too narrow for it, its least standard deviation below 0.7 of a cell's side.
 
     Raises ValueError for a model whose latent is not two-dimensional.
     """
@@ -201,8 +201,10 @@ def nongaussianity(
         covariance = second.unflatten(-1, (2, 2)) - mean.unsqueeze(-1) * mean.unsqueeze(-2)
         # KL(p || N) = H[N] - H[p],  H[N] = log det(2 pi e C) / 2,  H[p] = -sum_g p_g log(p_g / cell)
         of_gaussian = 0.5 * torch.logdet(2 * math.pi * math.e * covariance)
-        values.append(of_gaussian + p.mul_(log_p).sum(0) - math.log(grid.cell))
-    return torch.cat(values).clamp_min(0)  # rounding
+        value = (of_gaussian + p.mul_(log_p).sum(0) - math.log(grid.cell)).clamp_min(0)  # rounding
+        narrowest = torch.linalg.eigvalsh(covariance)[:, 0]
+        values.append(torch.where(narrowest >= 0.7**2 * grid.cell, value, math.nan))
+    return torch.cat(values)
 
 
 @torch.no_grad()

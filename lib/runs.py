@@ -285,7 +285,7 @@ class Run:
         random streams and optimiser are of that kind)."""
         shapes = [list(p.shape) for p in self.encoder + self.decoder]
         words = self.method.name, self.seed, self.settings, self.sampler.name, shapes, self._data, self.device.type
-        return " ".join(map(str, words))
+        return " ".join(map(str, words + (("snr",) if self.snr else ())))
 
     @functools.cached_property
     def _data(self) -> str:

@@ -91,6 +91,8 @@ def make_sampler(plan: Experiment, request: dict, content: datasets.DataSet) -> 
     if not plan.imputers:
         return plan.sampler
     if request["imputer"] != "exact":
+        if content.truth is None:
+            raise ValueError(f"imputer {request['imputer']!r} asks the density behind the data, and there is none.")
         return oracles.oracle(content.truth, request["imputer"])
     points = request["imputer_grid"]
     return samplers_exact.on_grid(points=points) if points else samplers_exact.rejection()
@@ -185,7 +187,8 @@ def outcome(
         if result.status == "stopped":
             return Outcome("stopped", last | sizes)
         started = time.perf_counter()
-        found, shown = inspection.inspect(plan, method, request, result, content)
+        with checkpoints.immediate_signals("while the model is looked at; the same call does it again"):
+            found, shown = inspection.inspect(plan, method, request, result, content)
         return Outcome("finished", last | sizes | found, pictures=shown, seconds=time.perf_counter() - started)
     started, limit = time.perf_counter(), options.get("time_limit")
     deadline = math.inf if limit is None else time.monotonic() + limit

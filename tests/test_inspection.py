@@ -125,3 +125,67 @@ def test_requests_name_their_imputer_where_there_is_a_choice():
         experiments.requests("mog-oracles", scale="paper", imputers=["oracle2-.5"])
     with pytest.raises(ValueError, match="no imputers to choose from"):
         experiments.requests("mog", scale="paper", imputers=["oracle2-0.5"])
+
+
+@pytest.mark.parametrize("method", ["MissSIWAE", "DeMissVAE"])
+def test_what_is_looked_at_are_the_rows_and_masks_of_the_training(method, monkeypatch):
+    calls = {}
+
+    def spy(name, honest):
+        def spied(*arguments, **options):
+            calls.setdefault(name, []).append((arguments, options))
+            return honest(*arguments, **options)
+
+        monkeypatch.setattr(posteriors, name, spied)
+
+    for name in ("nongaussianity", "encoder_kl", "model_posterior", "resampled_density", "imputation_density"):
+        spy(name, getattr(posteriors, name))
+    (record,) = run("mog", method, seeds=[3], missing=0.2)
+    data = datasets.load("mog", "embedded")
+    train, _, _ = missingness.mask_splits(data.train, data.val, data.test, missing=0.2, seed=3)
+
+    def masks(name: str) -> list:
+        return [arguments[2] for arguments, _ in calls[name]]
+
+    for name, rows in (("nongaussianity", slice(12)), ("model_posterior", slice(20, 25))):
+        complete, observed = masks(name)  # in the order of the record
+        assert complete.all() and torch.equal(observed, train.m[rows])
+        (_, x, m), _ = calls[name][1]
+        assert torch.equal(x[m], train.x[rows][m])
+    assert record.pictures["posteriors"]["observed"] == ["".join(map(str, r)) for r in train.m[20:25].int().tolist()]
+    if method == "DeMissVAE":
+        (_, x, m), _ = calls["imputation_density"][0]
+        assert torch.equal(x[:, m], train.x[20:25][m].expand(len(x), -1)) and masks("encoder_kl")[0].all()
+    else:
+        assert torch.equal(masks("encoder_kl")[0], train.m[:12])
+        assert calls["resampled_density"][0][1]["proposals"] == 3
+
+
+def test_the_divergence_is_about_the_first_seeds_rows_whatever_the_run(monkeypatch):
+    asked, honest = [], oracles.jensen_shannon
+    monkeypatch.setattr(oracles, "jensen_shannon", lambda *a, **o: asked.append(a[1:3]) or honest(*a, **o))
+    run("mog-oracles", "CVI-VAE", imputer="oracle2-1", seeds=[3, 4])
+    (x, m), (other_x, other_m) = asked
+    assert len(x) == SMALL.jsd_rows and torch.equal(x, other_x) and torch.equal(m, other_m)
+
+
+def test_a_single_mini_batch_has_no_signal_to_noise_ratio_but_a_record():
+    (record,) = run("mog-snr", "MissSVAE", seeds=[3], steps=1)
+    assert record.finished and "snr_phi" not in record.metrics
+
+
+def test_exact_imputations_are_drawn_as_asked():
+    plan, data = experiments.EXPERIMENTS["mog-rejection"], datasets.load("mog", "embedded")
+
+    def name(points: int) -> str:
+        return scoring.make_sampler(plan, {"imputer": "exact", "imputer_grid": points}, data).name
+
+    assert name(0).startswith("rejection") and name(20) == "grid points=20 limit=5"
+    nameless = dataclasses.replace(data, truth=None)
+    with pytest.raises(ValueError, match="density behind the data"):
+        scoring.make_sampler(experiments.EXPERIMENTS["mog-oracles"], {"imputer": "oracle2-1"}, nameless)
+
+
+def test_what_no_figure_has_is_not_drawn():
+    (usual,), _ = run("mog", "MVAE", seeds=[3]), run("mog", "MVAE", seeds=[3], missing=0.2)
+    assert experiments.recorded("mog") == [usual]

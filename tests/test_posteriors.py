@@ -333,3 +333,17 @@ def test_posterior_given_pixels():
     with torch.no_grad():
         expected = model.log_prior(z) + model.decode(z).log_prob(x[0], m[:1])
     torch.testing.assert_close(grid_kl(found[0].log(), expected.view(50, 50)), torch.zeros(()).double())
+
+
+def test_a_posterior_too_narrow_for_the_grid_has_no_nongaussianity():
+    """Of the same rows: 0 where the grid can tell, and never a wrong number where it cannot."""
+    model, (x, m) = orthogonal().vae(gaussian_encoder()), masked_rows()
+    narrowest = [
+        float(torch.linalg.eigvalsh(orthogonal().posterior(*row)[1])[0]) ** 0.5 for row in zip(x, m, strict=True)
+    ]
+    for points in range(6, 60):
+        found = nongaussianity(model, x, m, points=points, limit=8.0)
+        assert (found.isnan() | (found < 0.01)).all()
+        if 16 / (points - 1) > 3 * max(narrowest):
+            assert found.isnan().all()
+    assert found.isfinite().all()

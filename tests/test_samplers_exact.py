@@ -238,3 +238,17 @@ def test_other_latents_and_senseless_options_are_refused():
             latents(exact_vae(), x, m, 2, limit=-1)
     with pytest.raises(ValueError, match="slack=0.9 at least 1"):
         samplers_exact.rejection_latents(exact_vae(), x, m, 2, slack=0.9)
+
+
+def test_a_larger_envelope_mends_a_coarse_grid():
+    """Two cells per axis miss the peak, which a density of 3 times the largest value found still covers."""
+    x, m = torch.zeros(1, 4).double(), torch.ones(1, 4, dtype=torch.bool)
+    options = {"limit": 2, "points": 2, "batch": 1000, "slack": 3}
+    z = samplers_exact.rejection_latents(constant_vae(), x, m, DRAWS, seeded(1), **options)
+    assert stats.kstest(z[:, 0, 0], stats.truncnorm(-2, 2).cdf).pvalue > 1e-3
+
+
+def test_patience_is_about_proposals_since_the_last_acceptance():
+    x, m = torch.zeros(1, 4).double(), torch.ones(1, 4, dtype=torch.bool)
+    options = {"points": 50, "limit": 2, "batch": 50, "patience": 1000}
+    assert samplers_exact.rejection_latents(constant_vae(), x, m, 2000, seeded(), **options).shape == (2000, 1, 2)

@@ -88,3 +88,14 @@ def test_runs_that_are_watched_are_trained_one_by_one():
     assert groups.obstacle(run) == ""
     run.snr = snr.SignalToNoise(len(run.weights), run.device)
     assert "signal-to-noise" in groups.obstacle(run)
+
+
+def test_a_checkpoint_without_ratios_is_not_resumed_with_them(tmp_path, monkeypatch):
+    options = {"checkpoint": lambda seed: tmp_path / f"{seed}.pt"}
+    with monkeypatch.context() as patch:
+        tiny.at_step(patch, 3, tiny.press_ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            tiny.train("MissVAE", **options)
+    with pytest.warns(UserWarning):
+        (fresh,) = tiny.train("MissVAE", signal_to_noise=True, **options)
+    assert len(fresh.history["snr_phi"]) == len(fresh.history["epoch"])

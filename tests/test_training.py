@@ -494,3 +494,19 @@ def test_unknown_gradient_is_refused():
     settings = Settings(budget=2, epochs=1, gradient="dreg")
     with pytest.raises(ValueError, match="dreg.*stl, path"):
         tiny.train("MVAE", settings=settings)
+
+
+@pytest.mark.parametrize("from_start", [False, True])
+def test_a_sampler_that_needs_no_network_works_from_the_first_step(from_start):
+    def init(model, x, m, generator):
+        return samplers.Completions(x)
+
+    def step(model, m, state, generator):
+        return samplers.Completions(torch.where(m, state.x, 9.0))
+
+    run = tiny.run("DeMissVAE", sampler=samplers.Sampler("nines", init, step, from_start=from_start))
+    for _ in range(tiny.STEPS):
+        run.train_step()
+    run.end_epoch()
+    for state, m in ((run.state, run.m), (run.state_val, run.m_val)):
+        assert bool((state.x[:, ~m] == 9).all()) == from_start
