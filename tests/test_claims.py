@@ -78,6 +78,14 @@ def test_steadier(scale, verdict):
     assert finding.verdict == verdict and finding.value == pytest.approx(1 / scale)
 
 
+def test_the_spread_interval_knows_which_side_has_more_runs():
+    a, b = np.array([0.0, 1.0, 3.0]), np.array([0.0, 2.0, 1.0, 5.0, 4.0, 7.0])
+    ratio, low, high = spread_interval(a, b)
+    least, most = stats.f.ppf([0.025, 0.975], len(b) - 1, len(a) - 1)
+    assert ratio == pytest.approx(b.std(ddof=1) / a.std(ddof=1))
+    assert (low, high) == pytest.approx((ratio / most**0.5, ratio / least**0.5))
+
+
 def test_the_spread_interval_covers_the_true_ratio_as_often_as_it_says():
     random = np.random.default_rng(0)
     trials = 1000

@@ -119,6 +119,8 @@ def test_figure_information_draws_curves_intervals_and_the_exact_case():
     linear = {"percent": [10, 50], "exact": [0.1, 0.5], "estimate": [0.12, 0.5], "error": [0.02, 0.01]}
     left, right = figures_controls.figure_information([information("MVAE", 5)], linear).axes
     np.testing.assert_allclose(left.lines[0].get_data(), [[10, 50, 90], [0.1, 0.5, 0.9]])
+    ends = [segment[:, 1] for segment in left.collections[0].get_segments()]
+    np.testing.assert_allclose(np.diff(ends).ravel(), 2 * 1.96 * 0.01)  # 95 % intervals
     np.testing.assert_allclose(right.lines[0].get_ydata(), linear["exact"])
     ends = [segment[:, 1] for segment in right.collections[0].get_segments()]
     np.testing.assert_allclose(np.diff(ends).ravel(), 2 * 1.96 * np.array(linear["error"]))

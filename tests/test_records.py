@@ -200,6 +200,16 @@ def test_describe_says_everything_a_caption_needs():
     assert captions.describe([]) == "Not run."
 
 
+def test_describe_adds_minutes_and_names_the_grid_of_imputations():
+    shorter, longer = (
+        replace(make(seed=seed, epochs=1), provenance={"minutes": m}) for seed, m in ((1, 1.5), (2, 2.5))
+    )
+    text = captions.describe([shorter, longer])
+    assert "4.0 minutes" in text and ": 1 epoch, seeds" in text and "grid" not in text
+    assert "on a grid of 100 × 100 latents" in captions.describe([make(imputer_grid=100)])
+    assert "grid" not in captions.describe([make(imputer_grid=0)])
+
+
 def test_digest_changes_with_content_only():
     a, b = make(), make(seed=2)
     assert records.digest([a, b]) == records.digest([b, replace(a, path=Path("elsewhere"))])
