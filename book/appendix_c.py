@@ -277,7 +277,7 @@ longer = [run for run in records.load("mog-oracles", scale="laptop") if run.requ
 short, long = ahead(oracle), ahead(longer)
 for name, value in (("exact-short", short), ("exact-long", long)):
     book.text(name, "not run" if math.isnan(value) else f"{tables.number(value, '+.2f')} nats")
-gone = "With one run each: the difference is one of speed, and it is gone."
+gone = "Then the difference is one of speed, and it is gone."
 stays = "The longer runs do not explain it."
 book.text("exact-word", "" if math.isnan(short + long) else gone if long < 0.1 else stays)
 for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "the oracles"), ("fig6", "LAIR")):
@@ -309,7 +309,7 @@ for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "t
 # At $\lambda=0$ the oracle draws from $p^*(x_{\rm mis}\mid x_{\rm obs})$ itself. The paper finds DeMissVAE at least
 # similar there, and {numref}`fig-paper-5` does not. Two more runs, four times as long and with the schedule stretched
 # to their length, say why: MVB-VAE minus DeMissVAE is {glue:text}`exact-short` in the figure and
-# {glue:text}`exact-long` in the longer runs. {glue:text}`exact-word`
+# {glue:text}`exact-long` in the longer runs, one each. {glue:text}`exact-word`
 #
 # That MVB-VAE is faster here is to be expected. The oracle knows the data's density, and its imputations carry that
 # knowledge: what MVB-VAE's decoder is fitted to is as good as complete rows. DeMissVAE's decoder leaves imputed values

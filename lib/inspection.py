@@ -39,7 +39,7 @@ def _mean(values: list[float]) -> float:
 
 def divergence(plan: Experiment, request: dict, content: DataSet) -> dict[str, float]:
     """Jensen-Shannon divergence of an oracle's imputations from the true conditional, nats: the mean over the training
-    rows of the first seed (section 4.3 of the authors' settings), and its error over rows."""
+    rows of the first seed (as in the authors' configuration; the paper does not say), and its error over rows."""
     if request["imputer"] == oracles.NAMES[0]:
         return {"imputation_jsd": 0.0, "imputation_jsd_se": 0.0}
     train, _, _ = missingness.mask_splits(
