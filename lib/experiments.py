@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -192,7 +193,7 @@ def fulfil(
     def look_up(wanted: list[dict]) -> list[dict]:
         """Those without a record."""
         if not fresh:
-            found.update({r["seed"]: record for r in wanted if (record := records.find(r, folder))})
+            found.update({r["seed"]: record for r in wanted if (record := records.find(r, folder) or _twin(r, folder))})
         return [r for r in wanted if r["seed"] not in found]
 
     if todo := look_up(todo):
@@ -210,6 +211,19 @@ def fulfil(
             for seed, lock in held.items():
                 locks.give_back(lock, seed in found)
     return [found[seed] for seed in order if seed in found]
+
+
+def _twin(request: dict, folder: Path) -> Record | None:
+    """A record written from that of the same run in an experiment that logs more, if there is one."""
+    names = [plan.name for plan in EXPERIMENTS.values() if plan.repeats == request["experiment"]]
+    for twin in filter(None, (records.find(request | {"experiment": name}, folder) for name in names)):
+        history = {name: values for name, values in twin.history.items() if not name.startswith("snr_")}
+        metrics = {name: value for name, value in twin.metrics.items() if not name.startswith("snr_")}
+        facts = twin.provenance | {"same_run_as": "/".join(twin.path.parts[-3:])}
+        record = replace(twin, request=request, history=history, metrics=metrics, provenance=facts)
+        records.write(record, folder)
+        return record
+    return None
 
 
 def steps(request: dict) -> int:

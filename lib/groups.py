@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from . import samplers
 from .runs import Run
@@ -26,8 +27,6 @@ def obstacle(run: Run) -> str:
         return "its networks keep statistics of the batch"
     if len(run.encoder + run.decoder) != len(list(run.model.parameters())):
         return "some of its parameters are fixed"
-    if run.snr:
-        return "the signal-to-noise ratio is taken from the gradients of a single run"
     if run.method.imputes and run.sampler.alone:
         return f"its sampler ({run.sampler.name}) is written for a single run"
     if run.settings.gradient == "dreg":
@@ -51,9 +50,9 @@ class Group:
         self.each = torch.arange(count, device=self.device).unsqueeze(1)  # [R, 1]
         self.weights = torch.stack([run.weights.detach() for run in self.runs])  # [R, P]
         self.gradient = torch.zeros_like(self.weights)
-        encoder = sum(p.numel() for p in first.encoder)
-        parts = self.weights.split([encoder, self.weights.shape[1] - encoder], 1)
-        self.encoder, self.decoder = (part.requires_grad_() for part in parts)
+        views = [view.detach().requires_grad_() for view in first.layout.views(self.weights)]
+        self.encoder, self.decoder = views[: len(first.encoder)], views[len(first.encoder) :]
+        self.amsgrad = _AMSGrad(self.runs, self.weights, self.gradient)
 
         self.blank = max(len(run.x) for run in self.runs)  # number of the row that fills up incomplete batches
         self.x, self.m = (torch.stack([_filled(getattr(r, name), self.blank, 0) for r in self.runs]) for name in "xm")
@@ -66,8 +65,7 @@ class Group:
         self.orders = torch.full((count, batches, self.batch), self.blank, device=self.device)
         self.position = torch.zeros(count, dtype=torch.long, device=self.device)  # of each run in its epoch
         for r, run in enumerate(self.runs):
-            run.place(self.weights[r])
-            run.weights.grad = self.gradient[r]
+            run.place(self.weights[r], self.gradient[r])
             run.x, run.m = self.x[r, : len(run.x)], self.m[r, : len(run.m)]
             if run.state is not None:
                 run.state = type(run.state)(*(stored[r, :, : len(run.x)] for stored in self.state))
@@ -87,7 +85,7 @@ class Group:
                 run.shuffle()
                 self.orders[r].view(-1)[: len(run.order)] = run.order
                 self.position[r] = position
-            run.set_learning_rate()
+        self.amsgrad.set_learning_rates()
         refresh = {run.refreshes for run in self.runs}
         short = any((run.step + 1) % run.steps_per_epoch == 0 and len(run.x) % self.batch for run in self.runs)
         # Some runs enter their second epoch a little before others.
@@ -97,13 +95,16 @@ class Group:
             return losses
         losses = self._captured_step(refresh.pop()) if self.captures else self._step(refresh.pop())
         for run in self.runs:
+            if run.snr:
+                run.snr.add(run.weights.grad)
             run.step += 1
         return losses
 
     def release(self, run: Run) -> None:
         """Gives a run that leaves storage of its own."""
-        run.place(run.weights.data.clone())
-        run.weights.grad = run.weights.grad.clone()
+        run.place(run.weights.data.clone(), run.weights.grad.clone())
+        state = run.optimiser.state[run.weights]
+        state |= {name: value.clone() for name, value in state.items()}
         run.x, run.m = run.x.clone(), run.m.clone()
         if run.state is not None:
             run.state = type(run.state)(*(stored.clone() for stored in run.state))
@@ -123,27 +124,25 @@ class Group:
                 stored[self.each, :, rows] = new.transpose(1, 2)
         # Summed over runs: the gradient of each with respect to its own weights is what it would be alone.
         if self.method.theta == self.method.phi:
-            gradients = torch.autograd.grad(theta.sum(), [self.encoder, self.decoder])
+            gradients = torch.autograd.grad(theta.sum(), self.encoder + self.decoder)
         else:
             decoder = torch.autograd.grad(theta.sum(), self.decoder, retain_graph=True)
             gradients = torch.autograd.grad(phi.sum(), self.encoder) + decoder
-        torch.cat(gradients, 1, out=self.gradient)
+        self.runs[0].layout.pack(gradients, out=self.gradient)
         norm = torch.linalg.vector_norm(self.gradient, dim=1)
-        for run, own in zip(self.runs, norm, strict=True):
-            run.descend(own)
+        self.amsgrad.descend(norm)
         return torch.stack([theta.detach(), norm], 1)
 
     def _bounds(self, x, m, weight, state, refresh: bool):
         """Losses [R] of decoders and encoders, and the refreshed imputations."""
-        first = self.runs[0]
-        tensors = _unpacked(self.encoder, first.encoder) + _unpacked(self.decoder, first.decoder)
-        named = dict(zip(self.objective.order, tensors, strict=True))
+        named = dict(zip(self.objective.order, self.encoder + self.decoder, strict=True))
 
         def one(named, x, m, weight, *state):
             arguments = (x, m, weight, state, self.noise, refresh)
             return torch.func.functional_call(self.objective, named, arguments)
 
-        theta, phi, *state = torch.vmap(one, randomness="different")(named, x, m, weight, *state)
+        with _StackedLinear():
+            theta, phi, *state = torch.vmap(one, randomness="different")(named, x, m, weight, *state)
         return theta, phi, state
 
     def _captured_step(self, refresh: bool) -> Tensor:
@@ -185,6 +184,59 @@ class _Objective(nn.Module):
             self.model, x, m, self.settings.budget, gradient=self.settings.gradient, generator=noise
         )
         return -(theta * weight).sum(), -(phi * weight).sum(), *state
+
+
+class _StackedLinear(TorchFunctionMode):
+    """Linear layers as a product and a sum. What `torch.vmap` makes of them also multiplies every bias by one, forward
+    and backward, and on a GPU each such kernel counts."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is not torch.nn.functional.linear:
+            return function(*args, **(kwargs or {}))
+        x, weight, bias = args
+        return torch.mm(x, weight.T).add_(bias)
+
+
+class _AMSGrad:
+    """The optimisers of the runs as one: `torch.optim.Adam` with amsgrad, written for stacked weights [R, P].
+
+    PyTorch's fused update takes one learning rate and one scale of the gradient for all that it updates, and of a few
+    hundred thousand weights of one run it keeps no more than a handful of a GPU's processors busy. The state belongs
+    to the runs' own optimisers, as views, so that each can still be saved or stepped alone.
+    """
+
+    def __init__(self, runs: Sequence[Run], weights: Tensor, gradient: Tensor):
+        self.runs, self.weights, self.gradient = runs, weights, gradient
+        self.options = runs[0].optimiser.param_groups[0]
+        self.clip_norm = runs[0].settings.clip_norm
+        self.mean, self.square, self.largest = (torch.zeros_like(weights) for _ in range(3))
+        self.steps, self.rates = weights.new_zeros(2, len(runs), 1).unbind()
+        for r, run in enumerate(runs):
+            state = run.optimiser.state[run.weights]  # empty before the first step
+            own = {"step": self.steps[r, 0]}
+            own |= {"exp_avg": self.mean[r], "exp_avg_sq": self.square[r], "max_exp_avg_sq": self.largest[r]}
+            for name, value in state.items():
+                own[name].copy_(value)
+            state |= own
+            self.rates[r] = run.learning_rate
+
+    def set_learning_rates(self) -> None:
+        for r, run in enumerate(self.runs if self.runs[0].settings.schedule != "constant" else ()):
+            self.rates[r] = run.learning_rate
+
+    @torch.no_grad()
+    def descend(self, norm: Float[Tensor, " R"]) -> None:
+        """One step of each run along its gradient, which has this norm, clipped."""
+        b1, b2 = self.options["betas"]
+        gradient = self.gradient / ((norm + 1e-6) / self.clip_norm).clamp(min=1).unsqueeze(1)
+        self.steps += 1
+        self.mean.lerp_(gradient, 1 - b1)
+        self.square.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
+        torch.maximum(self.largest, self.square, out=self.largest)
+        # rate * mean / (1 - b1^t) / (sqrt(largest / (1 - b2^t)) + eps)
+        unbiased = (1 - b2**self.steps).sqrt()
+        rate = self.rates * unbiased / (1 - b1**self.steps)
+        self.weights.addcdiv_(rate * self.mean, self.largest.sqrt().add_(self.options["eps"] * unbiased), value=-1)
 
 
 class _Captured:
@@ -235,8 +287,3 @@ def _filled(values: Tensor, rows: int, dim: int) -> Tensor:
     index = torch.arange(rows + 1, device=values.device)
     index[values.shape[dim] :] = 0
     return values.index_select(dim, index)
-
-
-def _unpacked(vectors: Float[Tensor, "R P"], parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    parts = vectors.split([p.numel() for p in parameters], 1)
-    return [part.unflatten(1, p.shape) for part, p in zip(parts, parameters, strict=True)]

@@ -76,6 +76,7 @@ class Experiment:
         fid: whether the model's samples are compared with the test rows during training.
         imputers: what completes the rows instead of the sampler: "exact", or names of `lib.oracles`.
         signal_to_noise: whether that of the gradients is logged.
+        repeats: the experiment whose runs these are, only that more of them is logged.
         look_at: training rows whose posteriors are recorded, counted after masking, of the first seed of a scale;
             look_limit: of the picture's latent axes.
     """
@@ -94,6 +95,7 @@ class Experiment:
     fid: bool = False
     imputers: tuple[str, ...] = ()
     signal_to_noise: bool = False
+    repeats: str = ""
     look_at: tuple[int, ...] = ()
     look_limit: float = 3.0
     methods: tuple[str, ...] = FIGURE2
@@ -191,8 +193,8 @@ def _pictures(
     )  # fmt: skip
     # so few steps need a larger learning rate than the paper's hundred thousand
     laptop = replace(
-        smoke, epochs=5, train_rows=1600, val_rows=200, test_rows=200, importance_samples=200, refit_steps=40,
-        learning_rate=1e-3,
+        smoke, seeds=SEEDS[:3], epochs=5, train_rows=20_000, val_rows=500, test_rows=500, importance_samples=500,
+        refit_steps=200, learning_rate=1e-3,
     )  # fmt: skip
     paper = Scale(epochs=epochs, importance_samples=1000, refit_steps=refit_steps, refit_samples=5)
     return Experiment(
@@ -276,7 +278,7 @@ _ALL = (
     ),
     _mog(
         "mog-snr", "Signal-to-noise ratio of the gradients (appendix F.1.1, Fig. 8)",
-        smoke={}, laptop={}, paper={}, settings={}, signal_to_noise=True,
+        smoke={}, laptop={}, paper={}, settings={}, signal_to_noise=True, repeats="mog", look_at=_MOG.look_at,
         methods=("MissVAE", "MissSVAE", "MissIWAE", "MissSIWAE"),
     ),
     # DeMissVAE's encoder reads the mask on this data set alone, as in the authors' configuration

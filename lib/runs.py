@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from . import checkpoints, samplers
+from .layout import Layout
 from .missingness import Split
 from .models import VAE
 from .shapes import Float, Tensor
@@ -85,10 +85,11 @@ class Run:
         self.x, self.m, self.x_val, self.m_val = (t if t is None else t.to(self.device) for t in split)
         self.encoder = [p for p in self.model.encoder.parameters() if p.requires_grad]
         self.decoder = [p for p in self.model.decoder.parameters() if p.requires_grad]
-        # All weights in one vector [P], encoder first: one norm, one fused update.
-        self.weights = nn.Parameter(parameters_to_vector(self.encoder + self.decoder).detach())
-        self.weights.grad = torch.zeros_like(self.weights)
-        self.place(self.weights.data)
+        # All weights in one vector [P], encoder first.
+        parameters = self.encoder + self.decoder
+        self.layout = Layout([p.shape for p in parameters], self.device)
+        self.weights = nn.Parameter(self.layout.pack([p.detach() for p in parameters]))
+        self.place(self.weights.detach(), torch.zeros_like(self.weights))
         self.optimiser = _optimiser(self.weights, settings.learning_rate)
         self.steps_per_epoch = math.ceil(len(self.x) / settings.batch_size)
         self.total_steps = settings.steps or self.steps_per_epoch * settings.epochs
@@ -102,15 +103,21 @@ class Run:
         self.state_val = None if self.x_val is None else self._first_imputations(self.x_val, self.m_val)
 
     @property
+    def encoder_size(self) -> int:
+        """Of the vector of weights, how much is the encoder's."""
+        return sum(self.layout.cuts[: 2 * len(self.encoder)])
+
+    @property
     def epoch(self) -> int:
         """Completed epochs."""
         return self.step // self.steps_per_epoch
 
-    def place(self, weights: Float[Tensor, " P"]) -> None:
-        """Keep the weights in this storage from now on, which holds them already: the networks' parameters are views
-        of it, so that what is written to either is seen by both."""
-        self.weights.data = weights
-        vector_to_parameters(weights, self.encoder + self.decoder)
+    def place(self, weights: Float[Tensor, " P"], gradient: Float[Tensor, " P"]) -> None:
+        """Keep weights and gradient in this storage from now on, which holds them already: the networks' parameters
+        are views of it, so that what is written to either is seen by both."""
+        self.weights.data, self.weights.grad = weights, gradient
+        for parameter, view in zip(self.encoder + self.decoder, self.layout.views(weights), strict=True):
+            parameter.data = view
 
     def train_step(self) -> Tensor:
         """One mini-batch; returns [the decoder's negative bound, norm of the gradient], still on the device."""
@@ -124,20 +131,29 @@ class Run:
         else:  # two objectives: the first reaches the decoder alone, the second the encoder alone
             decoder = torch.autograd.grad(loss, self.decoder, retain_graph=True)
             gradients = torch.autograd.grad(-phi_bound.mean(), self.encoder) + decoder
-        torch.cat([gradient.reshape(-1) for gradient in gradients], out=self.weights.grad)
+        self.layout.pack(gradients, out=self.weights.grad)
         if self.snr:
             self.snr.add(self.weights.grad)
         norm = torch.linalg.vector_norm(self.weights.grad)  # encoder and decoder together
-        self.set_learning_rate()
         self.descend(norm)
         self.step += 1
         return torch.stack([loss.detach(), norm])
 
     def descend(self, norm: Tensor) -> None:
         """One step along the gradient in `weights.grad`, which has this norm, clipped."""
+        group = self.optimiser.param_groups[0]
+        group["lr"] = group["lr"].fill_(self.learning_rate) if torch.is_tensor(group["lr"]) else self.learning_rate
         # As `clip_grad_norm_` does it, but divided in the fused update: that spares a pass over all weights.
         self.optimiser.grad_scale = ((norm + 1e-6) / self.settings.clip_norm).clamp(min=1)
         self.optimiser.step()
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the current step; along a cosine it falls from its initial value to 0 over all steps."""
+        rate = self.settings.learning_rate
+        if self.settings.schedule == "constant":
+            return rate
+        return 0.5 * rate * (1 + math.cos(math.pi * self.step / self.total_steps))
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """The rows of this step, [B, D] or completed [K, B, D]; from the second epoch on the sampler refreshes them."""
@@ -167,12 +183,6 @@ class Run:
         order = torch.Generator().manual_seed(_stream(self.seed, "order", self.epoch))
         self.order = torch.randperm(len(self.x), generator=order).to(self.device)
 
-    def set_learning_rate(self) -> None:
-        if self.settings.schedule == "cosine":  # from the initial rate to 0 over all steps
-            rate = 0.5 * self.settings.learning_rate * (1 + math.cos(math.pi * self.step / self.total_steps))
-            group = self.optimiser.param_groups[0]
-            group["lr"] = group["lr"].fill_(rate) if torch.is_tensor(group["lr"]) else rate
-
     def check(self, losses: Sequence[Sequence[float]]) -> int | None:
         """Adds the losses of the latest steps, with their gradient norms, to the epoch's mean; the number of the first
         non-finite step, if there is one."""
@@ -195,7 +205,7 @@ class Run:
         self.log({"epoch": epoch, "train_bound": bound})
         self.bound_sum = 0.0
         if self.snr:
-            self.log(self.snr.end_epoch(sum(p.numel() for p in self.encoder)))
+            self.log(self.snr.end_epoch(self.encoder_size))
         if self.x_val is not None:
             bound = self.validation_bound()
             self.log({"validation_bound": bound})
@@ -242,7 +252,7 @@ class Run:
     def save(self, path: Path) -> None:
         content = {
             "identity": self._identity(), "step": self.step, "seconds": self.seconds, "bound_sum": self.bound_sum,
-            "history": self.history, "optimiser": self.optimiser.state_dict(),
+            "history": self.history, "optimiser": self._optimiser_state(),
             "model": self._model_state(), "best": self.best,
             "noise": self.noise.get_state(), "dropout": [get() for get, _ in self._dropout()],
             "state": [t.clone() for t in self.state or ()], "state_val": list(self.state_val or ()),
@@ -250,9 +260,15 @@ class Run:
         }  # fmt: skip
         checkpoints.save(content, path)
 
+    # Copies: views would bring the storage of their whole group along.
+
     def _model_state(self) -> dict[str, Tensor]:
-        """Copies: views would bring the storage of their whole group along."""
         return {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def _optimiser_state(self) -> dict:
+        content = self.optimiser.state_dict()
+        states = content["state"].items()
+        return content | {"state": {n: {name: t.clone() for name, t in state.items()} for n, state in states}}
 
     def resume(self, path: Path) -> None:
         """Continue from the checkpoint, if there is one."""

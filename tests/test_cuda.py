@@ -1,12 +1,13 @@
 """What is special on a GPU: captured steps, no waiting inside them, resuming. Skipped where there is none."""
 
+import math
 import warnings
 
 import pytest
 import tiny
 import torch
 
-from lib import evaluation, groups, training
+from lib import evaluation, groups, methods, plans, training
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that PyTorch can use")
 METHODS = ["MVAE", "MissVAE", "MissSVAE", "MissIWAE", "MissSIWAE", "DeMissVAE"]
@@ -74,4 +75,20 @@ def test_evaluation_agrees_with_the_cpu():
     result = train("MVAE", seeds=(1,))[0]
     x, m = tiny.split(5)[:2]
     on_gpu = evaluation.grid_log_likelihood(result.model, x.cuda(), m.cuda(), points=50)
-    torch.testing.assert_close(on_gpu.cpu(), evaluation.grid_log_likelihood(result.model.cpu(), x, m, points=50))
+    on_cpu = evaluation.grid_log_likelihood(result.model.cpu(), x, m, points=50)
+    torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-5, atol=1e-5)  # of single precision
+
+
+def test_networks_of_pictures_are_trained():
+    """cuDNN has no kernels for weights that begin just anywhere in memory."""
+    plan = plans.EXPERIMENTS["mnist"]
+    method = methods.get("MissSVAE")
+    x, m = torch.randn(12, 784).sign(), torch.rand(12, 784) < 0.5
+    settings = training.Settings(budget=2, steps=3, batch_size=4)
+    run = training.Run(
+        method, lambda: plan.make_model(method, 2, 784, network="quarter"), training.Split(x, m, x, m), 1, settings,
+        plan.sampler, "cuda",
+    )  # fmt: skip
+    bounds = [float(run.train_step()[0]) for _ in range(3)]
+    assert all(map(math.isfinite, bounds)) and len(set(bounds)) == 3
+    assert {p.data_ptr() % 256 for p in run.model.parameters()} == {0}

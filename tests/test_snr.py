@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from lib import groups, snr, training
+from lib import snr, training
 
 
 def definition(gradients: torch.Tensor) -> torch.Tensor:
@@ -83,11 +83,12 @@ def test_an_interrupted_epoch_ends_with_the_same_ratios(tmp_path, monkeypatch):
     assert tiny.same(resumed, whole)
 
 
-def test_runs_that_are_watched_are_trained_one_by_one():
-    run = tiny.run("MissSVAE")
-    assert groups.obstacle(run) == ""
-    run.snr = snr.SignalToNoise(len(run.weights), run.device)
-    assert "signal-to-noise" in groups.obstacle(run)
+def test_runs_together_have_the_ratios_of_the_runs_alone():
+    data = {"data": lambda seed: tiny.split(seed), "signal_to_noise": True}
+    for one, other in zip(*(tiny.train("MissSVAE", (1, 2), together=n, **data) for n in (2, 1)), strict=True):
+        assert (one.together, other.together) == (2, 1)
+        for name in ("snr_phi", "snr_theta"):
+            assert one.history[name] == pytest.approx(other.history[name], rel=1e-3) and one.history[name][0] > 0
 
 
 def test_a_checkpoint_without_ratios_is_not_resumed_with_them(tmp_path, monkeypatch):

@@ -30,13 +30,13 @@ def test_as_many_steps_as_the_epochs_have_are_the_same_training():
 
 
 def test_the_cosine_reaches_zero_with_the_last_step(monkeypatch):
-    rates, honest = [], training.Run.set_learning_rate
+    rates, honest = [], training.Run.descend
 
-    def set_learning_rate(run):
-        honest(run)
+    def descend(run, norm):
+        honest(run, norm)
         rates.append(run.optimiser.param_groups[0]["lr"])
 
-    monkeypatch.setattr(training.Run, "set_learning_rate", set_learning_rate)
+    monkeypatch.setattr(training.Run, "descend", descend)
     tiny.train("MVAE", settings=dataclasses.replace(STEPS, schedule="cosine", learning_rate=1e-2))
     assert rates == pytest.approx([0.005 * (1 + math.cos(math.pi * step / 12)) for step in range(12)])
 
