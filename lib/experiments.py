@@ -25,17 +25,20 @@ _SCALE = {
     "images": ("val_rows", "network", "batch_size", "learning_rate"),
     "imputers": ("imputer_grid", "jsd_rows", "jsd_samples"),
 }
+_TRAINING = ("batch_size", "learning_rate", "schedule")  # settings of a training that a scale may replace
 
 
 def recorded(experiment: str) -> list[Record]:
     """The records a figure draws unless told otherwise: of each setting its largest scale, run in full.
 
     Runs with another length than their scale's (`--epochs`), or made when the scale was another, are left out: a
-    shortened paper run is no paper run. So are runs on made-up rows in place of real data.
+    shortened paper run is no paper run. So are runs on made-up rows in place of real data, and those of scale "fast",
+    which are trained otherwise and never share a figure's series with the paper's settings.
     """
     plan = EXPERIMENTS[names.known("experiment", experiment, EXPERIMENTS)]
-    facts = {name: how.length | _facts(plan, how) for name, how in plan.scales.items()}
-    found = [r for r in records.load(experiment) if facts[r.request["scale"]].items() <= r.request.items()]
+    facts = {name: plan.scales[name].length | _facts(plan, plan.scales[name]) for name in SCALES}
+    found = [r for r in records.load(experiment) if r.request["scale"] in SCALES]
+    found = [r for r in found if facts[r.request["scale"]].items() <= r.request.items()]
     if plan.dataset == "mog":  # no figure has another fraction
         found = [r for r in found if r.request["missing"] in (0.0, *plan.missing)]
     else:
@@ -111,7 +114,8 @@ def requests(
 def _facts(plan: Experiment, how: Scale) -> dict:
     keys = _SCALE[plan.evaluation] + (_SCALE["images"] if plan.images else ())
     keys += _SCALE["imputers"] if plan.imputers else ()
-    return {key: getattr(how, key) or getattr(plan.settings, key, 0) for key in keys}
+    facts = {key: getattr(how, key) or getattr(plan.settings, key, 0) for key in keys}
+    return facts | {key: value for key in _TRAINING if (value := getattr(how, key))}
 
 
 def _source(plan: Experiment, how: Scale, scale: str, data: str) -> str:
@@ -255,7 +259,7 @@ def _train(
     plan = EXPERIMENTS[first["experiment"]]
     how, method = plan.scales[first["scale"]], get_method(first["method"])
     length = {key: first[key] for key in ("epochs", "steps") if key in first}
-    other = {key: first[key] for key in ("batch_size", "learning_rate") if key in first}
+    other = {key: first[key] for key in _TRAINING if key in first}
     settings = plan.settings_of(method, first["budget"], length, **other)
     content = _content(plan.dataset, first["data_source"], os.environ.get("MISSVAE_DATA"))
     rows = {seed: scoring.rows(content, request) for seed, request in ask.items()}

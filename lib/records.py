@@ -21,10 +21,10 @@ from .provenance import ROOT
 from .provenance import provenance as provenance  # callers say `records.provenance(...)`
 
 COMMITTED = ROOT / "results"
-SCALES = ("smoke", "laptop", "paper")  # small to large
+SCALES = ("smoke", "laptop", "paper")  # of the paper's training, small to large; "fast" is another training
 SCALED = (  # what differs between scales
     "scale", "epochs", "steps", "seed", "data_source", "train_rows", "val_rows", "test_rows", "grid", "network",
-    "batch_size", "learning_rate", "importance_samples", "refit_steps", "refit_samples",
+    "batch_size", "learning_rate", "schedule", "importance_samples", "refit_steps", "refit_samples",
     "imputer_grid", "jsd_rows", "jsd_samples",
 )  # fmt: skip
 NAMED = ("experiment", "scale", "method", "budget", "seed")  # request keys that name the file

@@ -140,17 +140,7 @@ def figure_status(records: Records, figure: str) -> tuple[str, str]:
     """
     if figure in WITHOUT_RUNS:
         return "full", WITHOUT_RUNS[figure]
-    wanted = [
-        (experiment, setting, method, PARTS[part].seeds)
-        for part in parts_of(figure)
-        for experiment, settings in PARTS[part].settings.items()
-        for setting in settings
-        for method in PARTS[part].methods
-    ]
-    found = [
-        [r for r in chosen(records.get(experiment, ()), setting) if r.finished and r.request["method"] == method]
-        for experiment, setting, method, _ in wanted
-    ]
+    wanted, found = _wanted(figure), _found(records, figure)
     lacking = [want[:3] for want, runs in zip(wanted, found, strict=True) if not runs]
     absent = "; ".join(_absent(wanted, lacking))
     if len(lacking) == len(wanted):
@@ -163,6 +153,42 @@ def figure_status(records: Records, figure: str) -> tuple[str, str]:
     scales = sorted({r.request["scale"] for r in everything}, key=SCALES.index)
     runs = f"{len(everything)} run{'s' if len(everything) > 1 else ''} at scale {_join(scales)}"
     return ("partial", f"{runs}: {', '.join(said)}") if said else ("full", runs)
+
+
+def _wanted(figure: str) -> list[tuple]:
+    """(experiment, setting, method, number of seeds) of everything that a figure shows."""
+    return [
+        (experiment, setting, method, PARTS[part].seeds)
+        for part in parts_of(figure)
+        for experiment, settings in PARTS[part].settings.items()
+        for setting in settings
+        for method in PARTS[part].methods
+    ]
+
+
+def _found(records: Records, figure: str) -> list[list[Record]]:
+    """The finished runs of each of these."""
+    return [
+        [r for r in chosen(records.get(experiment, ()), setting) if r.finished and r.request["method"] == method]
+        for experiment, setting, method, _ in _wanted(figure)
+    ]
+
+
+def cost_table(records: Records) -> str:
+    """What the runs of each figure took: of a processor core-hours, of a GPU minutes. A run may be in several rows."""
+    rows = []
+    for figure in figures():
+        runs = {id(r): r for found in _found(records, figure) for r in found}.values() if parts_of(figure) else ()
+        seconds = {(device, what): 0.0 for device in ("core", "GPU") for what in ("train", "evaluation")}
+        for run in runs:
+            device = "core" if run.provenance.get("device") == "cpu" else "GPU"
+            for what in ("train", "evaluation"):
+                seconds[device, what] += run.provenance.get(f"{what}_seconds") or 0.0
+        units = {"core": 3600, "GPU": 60}
+        cells = [f"{value / units[device]:.1f}" if value else "" for (device, _), value in seconds.items()]
+        rows.append([_link(figure), len(runs) or "", *cells])
+    head = ["in the paper", "runs", "training, core-hours", "evaluation, core-hours"]
+    return markdown([*head, "training, GPU-minutes", "evaluation, GPU-minutes"], rows)
 
 
 def status_table(records: Records) -> str:

@@ -146,7 +146,7 @@ def test_committed_records_still_answer_todays_requests(monkeypatch):
     monkeypatch.setattr(experiments, "_content", lambda *of: SimpleNamespace(source="authors"))
     grid = {"methods": [*methods.METHODS], "seeds": experiments.SEEDS}
     for name in ("mog", "mog-complete", "mog-rejection", "mog-oracles", "mog-snr"):
-        for scale in ("laptop", "paper"):
+        for scale in ("laptop", "paper", "fast") if name == "mog" else ("laptop", "paper"):
             budgets = (5, 15, 25) if name == "mog" else None
             asked = experiments.requests(name, scale=scale, budgets=budgets, **grid)
             if name == "mog-oracles":  # two longer runs that the page of appendix C looks into
@@ -154,6 +154,24 @@ def test_committed_records_still_answer_todays_requests(monkeypatch):
             committed = [p.name for p in (records.ROOT / "results" / name / scale).glob("*.json")]
             assert set(committed) <= {records.path(request).name for request in asked}, name
     assert list((records.ROOT / "results/mog/laptop").glob("*.json"))
+
+
+def test_a_run_that_was_watched_more_closely_answers_too(small, monkeypatch):
+    """Fig. 8 logs gradients of the runs of Fig. 2: they are trained once."""
+    watched = dataclasses.replace(experiments.EXPERIMENTS["mog"], name="watched", signal_to_noise=True, repeats="mog")
+    monkeypatch.setitem(experiments.EXPERIMENTS, "watched", watched)
+    made = experiments.run("watched", **ASKED)
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments.training, "train", None)  # nothing is trained
+        borrowed = experiments.run("mog", **ASKED)
+        assert borrowed == experiments.run("mog", **ASKED)
+    for theirs, ours in zip(made, borrowed, strict=True):
+        assert "snr_phi" in theirs.history and "snr_phi" in theirs.metrics
+        assert not any("snr" in name for name in (*ours.history, *ours.metrics))
+        assert ours.metrics.items() <= theirs.metrics.items() and ours.request["experiment"] == "mog"
+        assert (records.results_folder() / ours.provenance["same_run_as"]).exists()
+    trained = experiments.run("mog", **ASKED, fresh=True)
+    assert [r.metrics for r in trained] == [r.metrics for r in borrowed] and "same_run_as" not in trained[0].provenance
 
 
 def test_steps_are_those_of_the_run():
@@ -405,7 +423,7 @@ def test_mog_has_the_papers_settings():
 
 
 def test_smaller_scales_are_parts_of_the_papers():
-    assert tuple(REAL.scales) == records.SCALES == ("smoke", "laptop", "paper")
+    assert tuple(REAL.scales) == (*records.SCALES, "fast") and records.SCALES == ("smoke", "laptop", "paper")
     paper, laptop = REAL.scales["paper"], REAL.scales["laptop"]
     for scale in REAL.scales.values():
         assert set(scale.budgets) <= set(paper.budgets) and set(scale.seeds) <= set(paper.seeds)

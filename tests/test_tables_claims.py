@@ -204,3 +204,12 @@ def test_the_page_shows_every_part_and_each_label_is_in_the_book():
 def test_zero_has_no_number_in_the_paper():
     (outcome,) = (o for o in tables_claims.outcomes({}, "fig1") if o.claim.right == ZERO)
     assert np.isnan(tables_claims.paper("fig1", outcome))
+
+
+def test_the_cost_of_a_figure_is_that_of_its_runs():
+    runs = [table_run("miniboone", "MVAE", seed, 1.0, missing=0.8) for seed in SEEDS[:3]]
+    for run, device in zip(runs, ("cpu", "cpu", "NVIDIA H100"), strict=True):
+        run.provenance.update(device=device, train_seconds=1800.0, evaluation_seconds=360.0)
+    table = {row[0]: row[1:] for row in rows(tables_claims.cost_table({"miniboone": runs}))}
+    assert table["{ref}`Fig. 3 <fig-uci>`"] == ["3", "1.0", "0.2", "30.0", "6.0"]
+    assert table["{ref}`Fig. 2 <fig-mog>`"] == [""] * 5 == table["{ref}`Fig. 7 <fig-mog-density>`"]
