@@ -345,6 +345,35 @@ book.figure("figure6", fig, figures.caption(lair))
 # control. We follow the paper.
 
 # %% [markdown]
+# ## How training went
+#
+# Whether a run had come to rest when it was judged shows in {numref}`fig-controls-curves` for the study with oracles
+# and in {numref}`fig-lair-curves` for LAIR. Lines that still rise at their end would change places if they were longer.
+
+# %% tags=["remove-output", "hide-input"]
+fig = figures.training_curves(figures_controls.by_imputer([*rejection, *oracle]))
+book.figure("controls-curves", fig, figures.caption([*rejection, *oracle]))
+trained = [run for run in lair if run.request["method"] in CONTROLS]
+fig = figures.training_curves(figures.by_budgets(trained))
+book.figure("lair-curves", fig, figures.caption(trained))
+
+# %% [markdown]
+# ```{glue:figure} controls-curves
+# :name: fig-controls-curves
+# :alt: Rising lines of the test log-likelihood against epochs in four panels, for three methods.
+#
+# Test log-likelihood during the trainings of {numref}`fig-paper-5`, one line per run; a panel of an oracle has a line
+# for each of its settings. {glue:text}`controls-curves-caption`
+# ```
+#
+# ```{glue:figure} lair-curves
+# :name: fig-lair-curves
+# :alt: Lines of the test log-likelihood against epochs, one panel per budget, for three methods.
+#
+# Test log-likelihood during the trainings of {numref}`fig-paper-6`, one line per run. {glue:text}`lair-curves-caption`
+# ```
+
+# %% [markdown]
 # ## Provenance
 
 # %% tags=["remove-cell"]

@@ -154,7 +154,7 @@ book.markdown("claims", f":::{{table}} {caption}\n:name: tab-claims\n\n{tables.c
 # {numref}`fig-mog-curves` shows the likelihood itself, evaluated during training.
 
 # %% tags=["remove-output", "hide-input"]
-fig = figures.training_curves(runs)
+fig = figures.training_curves(figures.by_budgets(runs))
 book.figure("curves", fig, figures.caption(runs))
 
 # %% [markdown]

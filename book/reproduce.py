@@ -108,6 +108,7 @@ table("summary", "tab-verdicts", "Comparisons by verdict, and how much of each f
 # %% tags=["remove-cell"]
 table("status", "tab-status", "How much of each figure was run, and what is less than the paper's.",
       tables_claims.status_table(runs))  # fmt: skip
+table("cost", "tab-figure-cost", "What the runs of each figure took.", tables_claims.cost_table(runs))
 groups = {
     "mixture": ("fig1", "fig2", "fig5 rejection", "fig5 oracles", "fig6"),
     "posteriors": ("fig8", "fig9", "fig10", "fig11"),
@@ -125,6 +126,15 @@ for name, parts in groups.items():
 # as long and on as many rows. Everything else is *partial*.
 #
 # ```{glue:md} status
+# :format: myst
+# ```
+#
+# {numref}`tab-figure-cost` is what that cost, from the records. A core-hour is an hour of one processor core, which
+# some runs shared; a run that serves two figures is counted for both. On the GPU up to twelve processes ran side
+# by side, and the table adds up the time of each, so that the device itself was busy for a fraction of these minutes;
+# for some minutes runs on images were halted in favour of others, and their times include that.
+#
+# ```{glue:md} cost
 # :format: myst
 # ```
 

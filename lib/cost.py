@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from . import records
 from .figures import colour, panels
-from .records import RecordError
+from .records import Record, RecordError
 from .tables import markdown
 
 FOLDER = "benchmarks"  # within the results; records of runs lie one folder deeper
@@ -95,6 +95,21 @@ def steps_table(measured: Measured | None) -> str:
         for row in _rows(measured)
     ]
     return _table(header, rows)
+
+
+def groups_table(runs: Sequence[Record]) -> str:
+    """Time of the steps of runs that were trained together, per budget and method."""
+    rows = {}
+    for run in sorted(runs, key=lambda r: r.request["budget"]):
+        facts = run.provenance
+        ms = 1e3 * facts["train_seconds"] * facts["together"] / facts["steps"]
+        rows[run.request["budget"], run.request["method"]] = [
+            facts["together"],
+            f"{ms:.2f}",
+            f"{1e3 * facts['together'] / ms:.0f}",
+        ]
+    header = ["budget", "method", "runs as one", "ms per step of all", "steps/s of all"]
+    return markdown(header, [[*key, *cells] for key, cells in rows.items()])
 
 
 def two_objectives_table(measured: Measured | None) -> str:

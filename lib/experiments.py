@@ -28,16 +28,17 @@ _SCALE = {
 _TRAINING = ("batch_size", "learning_rate", "schedule")  # settings of a training that a scale may replace
 
 
-def recorded(experiment: str) -> list[Record]:
-    """The records a figure draws unless told otherwise: of each setting its largest scale, run in full.
+def recorded(experiment: str, scale: str | None = None) -> list[Record]:
+    """The records a figure draws unless told otherwise: of each setting its largest scale, or the given one, in full.
 
     Runs with another length than their scale's (`--epochs`), or made when the scale was another, are left out: a
     shortened paper run is no paper run. So are runs on made-up rows in place of real data, and those of scale "fast",
     which are trained otherwise and never share a figure's series with the paper's settings.
     """
     plan = EXPERIMENTS[names.known("experiment", experiment, EXPERIMENTS)]
-    facts = {name: plan.scales[name].length | _facts(plan, plan.scales[name]) for name in SCALES}
-    found = [r for r in records.load(experiment) if r.request["scale"] in SCALES]
+    chosen = SCALES if scale is None else [names.known("scale", scale, plan.scales)]
+    facts = {name: plan.scales[name].length | _facts(plan, plan.scales[name]) for name in chosen}
+    found = [r for r in records.load(experiment) if r.request["scale"] in chosen]
     found = [r for r in found if facts[r.request["scale"]].items() <= r.request.items()]
     if plan.dataset == "mog":  # no figure has another fraction
         found = [r for r in found if r.request["missing"] in (0.0, *plan.missing)]

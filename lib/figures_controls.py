@@ -54,6 +54,12 @@ def figure5(records: Sequence[Record]) -> Figure:
     return fig
 
 
+def by_imputer(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The runs of each panel of Fig. 5, by its title; those of a shared setting are in each."""
+    settings = {"exact": ("exact",), "oracle 1, leg 1": FIRST_LEG, "leg 2": SECOND_LEG, "oracle 2": ORACLE_2}
+    return {title: [r for r in records if r.request["imputer"] in some] for title, some in settings.items()}
+
+
 def _exact(ax: Axes, records: Sequence[Record]) -> None:
     for position, method in enumerate(CONTROLS):
         runs = [r for r in records if r.request["method"] == method]

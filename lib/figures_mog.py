@@ -1,6 +1,6 @@
 """Figures of the mixture of Gaussians: drawn from records alone, Fig. 7 from the data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -45,7 +45,8 @@ def by_budget(records: Sequence[Record], methods: Sequence[str], budgets: Sequen
         if not any(runs.values()):
             note(ax, group * step + (len(methods) - 1) / 2, "not run")
     _ceiling(ax, records)
-    ax.set_xticks([group * step + (len(methods) - 1) / 2 for group in range(len(budgets))], map(str, budgets))
+    centres = [group * step + (len(methods) - 1) / 2 for group in range(len(budgets))]
+    ax.set_xticks(centres, _labels(records, methods, budgets))
     ax.set_xlim(-1.2, (len(budgets) - 1) * step + len(methods) + 0.2)
     ax.tick_params(axis="x", length=0)
     ax.set(xlabel="budget: decoder evaluations per row and step", ylabel="test log-likelihood (nats per row)")
@@ -53,6 +54,15 @@ def by_budget(records: Sequence[Record], methods: Sequence[str], budgets: Sequen
         ax.set_yticks([])
     legend(fig, methods)
     return fig
+
+
+def _labels(records: Sequence[Record], methods: Sequence[str], budgets: Sequence[int]) -> list[str]:
+    """The budgets, with the lengths of their trainings where these differ: such groups are not to be compared."""
+    runs = [[r for method in methods for r in _select(records, method, budget)] for budget in budgets]
+    lengths = [sorted({r.request["epochs"] for r in some}) for some in runs]
+    words = [f"{' and '.join(map(str, some))} epochs" if some else "" for some in lengths]
+    apart = len(set(filter(None, words))) > 1
+    return [f"{budget}\n{said}" if apart else str(budget) for budget, said in zip(budgets, words, strict=True)]
 
 
 def _select(records: Sequence[Record], method: str, budget: int) -> list[Record]:
@@ -106,16 +116,22 @@ def figure7(truth: GaussianMixture, train: Float[Tensor, "N D"], points: int = 9
 # ---- training ----------------------------------------------------------------------------------------------
 
 
-def training_curves(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> Figure:
-    """Test log-likelihood during training, one panel per budget, one line per run.
+def by_budgets(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> dict[str, list[Record]]:
+    """The runs of each panel of `training_curves`, by its title."""
+    return {f"budget {budget}": [r for r in records if r.request["budget"] == budget] for budget in budgets}
+
+
+def training_curves(records: Mapping[str, Sequence[Record]]) -> Figure:
+    """Test log-likelihood during training, one panel per title, one line per run.
 
     The vertical axis starts below the lowest value of the second half of any training; earlier values may lie
     below it.
     """
-    fig, axes = panels(1, len(budgets), height=2.5, sharey=True, squeeze=False)
-    late, methods = [], [m for m in PALETTE if any(r.request["method"] == m for r in records)]
-    for ax, budget in zip(axes[0], budgets, strict=True):
-        runs = [r for r in records if r.request["budget"] == budget and r.history.get("evaluation_epoch")]
+    fig, axes = panels(1, len(records), height=2.5, sharey=True, squeeze=False)
+    found = {r.request["method"] for runs in records.values() for r in runs}
+    late, methods = [], [method for method in PALETTE if method in found]
+    for ax, (title, runs) in zip(axes[0], records.items(), strict=True):
+        runs = [r for r in runs if r.history.get("evaluation_epoch")]
         for run in sorted(runs, key=lambda r: methods.index(r.request["method"])):
             epochs = np.array(run.history["evaluation_epoch"])
             values = np.array(run.history["test_log_likelihood"], float)
@@ -126,7 +142,7 @@ def training_curves(records: Sequence[Record], budgets: Sequence[int] = BUDGETS)
             ax.set_xticks([])
         else:
             ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-        ax.set(title=f"budget {budget}", xlabel="epoch")
+        ax.set(title=title, xlabel="epoch")
     axes[0, 0].set_ylabel("test log-likelihood (nats per row)")
     late = np.concatenate(late) if late else np.empty(0)
     if late.size:

@@ -104,7 +104,7 @@ def test_figure7_has_one_panel_per_pair_within_the_quantiles():
 
 
 def test_training_curves_draw_every_run_and_ignore_the_start():
-    fig = figures.training_curves(grid())
+    fig = figures.training_curves(figures.by_budgets(grid()))
     assert [len(ax.lines) for ax in fig.axes] == [21, 21, 0]
     assert words(fig)["not run"] == 1
     assert -4 < fig.axes[0].get_ylim()[0] < -3.12  # the untrained model, at -90, does not set the scale
@@ -112,11 +112,12 @@ def test_training_curves_draw_every_run_and_ignore_the_start():
 
 def test_training_curves_of_failed_and_absent_runs():
     failed = run(value=None, status="failed")
-    assert len(figures.training_curves([failed, run("MIWAE")]).axes[0].lines) == 2
-    assert words(figures.training_curves([]))["not run"] == 3
+    fig = figures.training_curves({"one": [failed, run("MIWAE")], "none": []})
+    assert [(ax.get_title(), len(ax.lines)) for ax in fig.axes] == [("one", 2), ("none", 0)]
+    assert words(figures.training_curves(figures.by_budgets([])))["not run"] == 3
 
 
-@pytest.mark.parametrize("draw", [lambda: figures.figure2(grid()), lambda: figures.training_curves(grid())])
+@pytest.mark.parametrize("draw", [lambda: figures.figure2(grid()), lambda: figures.training_curves({"all": grid()})])
 def test_figures_are_the_same_bytes_every_time(draw):
     first = svg(draw())
     assert first == svg(draw()) and b"date" not in first.lower() and len(first) < 100_000

@@ -1,0 +1,99 @@
+"""A shorter training that reaches the same fit: what its records say beside those of the paper's settings."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .cost import Measured
+from .figures_base import panels
+from .intervals import paired_interval
+from .plans import EXPERIMENTS
+from .records import Record
+from .tables import markdown, number
+
+METHODS = ("MVAE", "MissSVAE", "MissSIWAE", "DeMissVAE")
+BUDGET = 5
+MARGIN = 0.1  # nats that count as no difference: one and a half standard errors of a mean over 1000 test rows
+PAPER, FAST = "0.6", "#0072b2"
+
+
+def settings_table() -> str:
+    """In what the two trainings differ."""
+    plan = EXPERIMENTS["mog"]
+    paper, fast = plan.scales["paper"], plan.scales["fast"]
+    usual = plan.settings
+    rows = [
+        ["epochs", paper.epochs, fast.epochs],
+        ["learning rate", f"{usual.learning_rate:g}", f"{fast.learning_rate:g} at first"],
+        ["schedule", usual.schedule, fast.schedule],
+    ]
+    return markdown(["", "paper's settings", "fast"], rows)
+
+
+def runs_of(records: Sequence[Record], method: str) -> list[Record]:
+    """Finished runs of a method at the budget of the comparison, by seed."""
+    asked = {"method": method, "budget": BUDGET}
+    return sorted(
+        (r for r in records if r.finished and asked.items() <= r.request.items()), key=lambda r: r.request["seed"]
+    )
+
+
+def milliseconds(measured: Measured | None, method: str) -> float | None:
+    """Of a step on one core, as `benchmarks.steps` measured it; both trainings take the same steps."""
+    asked = {"setting": "mog", "method": method, "budget": BUDGET, "runs": 1}
+    rows = [row for row in (measured.rows if measured else ()) if asked.items() <= row.items()]
+    return rows[0]["ms_per_step"] if rows else None
+
+
+def comparison(paper: Sequence[Record], fast: Sequence[Record]) -> str:
+    """Per method: the likelihoods of both trainings, their difference at equal seeds, and the time that one needs of
+    the other's. "reached": the whole interval of the difference lies above minus the margin."""
+    rows = []
+    for method in METHODS:
+        ours, theirs = ({r.request["seed"]: r for r in runs_of(records, method)} for records in (fast, paper))
+        shared = sorted(ours.keys() & theirs.keys())
+        if not shared:
+            rows.append([method, *["not run"] * 6])
+            continue
+        a, b = ([run[seed].metrics["test_log_likelihood"] for seed in shared] for run in (ours, theirs))
+        value, low, high = paired_interval(np.subtract(a, b))
+        verdict = "**reached**" if low > -MARGIN else "**not reached**" if high < -MARGIN else "undecided"
+        steps = [np.mean([runs[seed].provenance["steps"] for seed in shared]) for runs in (ours, theirs)]
+        span = f" [{number(low, '+.2f')}, {number(high, '+.2f')}]" if len(shared) > 1 else ""
+        share = f"{steps[0] / steps[1]:.2f}"
+        rows.append(
+            [
+                method,
+                len(shared),
+                *(number(np.mean(x), ".2f") for x in (b, a)),
+                f"{number(value, '+.2f')}{span}",
+                verdict,
+                share,
+            ]
+        )
+    return markdown(["method", "seeds", "paper's settings", "fast", "fast minus paper", "", "time, paper's = 1"], rows)
+
+
+def figure(paper: Sequence[Record], fast: Sequence[Record], measured: Measured | None) -> Figure:
+    """Test log-likelihood against the time of training on one core, a panel per method, a line per run."""
+    fig, axes = panels(1, len(METHODS), height=2.5, sharey=True)
+    late = []
+    for ax, method in zip(axes, METHODS, strict=True):
+        step = milliseconds(measured, method)
+        for records, shade in ((paper, PAPER), (fast, FAST)):
+            for run in runs_of(records, method) if step else ():
+                epochs, values = (np.array(run.history[name]) for name in ("evaluation_epoch", "test_log_likelihood"))
+                minutes = epochs * run.provenance["steps"] / run.request["epochs"] * step / 60_000
+                ax.plot(minutes, values, color=shade, linewidth=0.9)
+                ax.plot(minutes[-1], values[-1], "o", color=shade, markersize=3)
+                late.append(values[len(values) // 2 :])
+        ax.set(title=method, xlabel="minutes of one core", xscale="log")
+    axes[0].set_ylabel("test log-likelihood (nats per row)")
+    if late:
+        low, high = np.concatenate(late).min(), np.concatenate(late).max()
+        axes[0].set_ylim(low - 0.3 * (high - low), high + 0.1 * (high - low))
+    handles = [Line2D([], [], color=shade) for shade in (PAPER, FAST)]
+    fig.legend(handles, ["paper's settings", "fast"], loc="outside upper center", ncols=2)
+    return fig
