@@ -87,6 +87,20 @@ def _most(words: Sequence[str]) -> str:
     return "; or ".join(dict.fromkeys(word or "in nothing" for word in words))
 
 
+def kept_sentence(records: Sequence[Record]) -> str:
+    """Which epochs the runs that keep their best one kept: those of DeMissVAE, then those of the other methods."""
+    said = []
+    for whose, ours in (("runs of DeMissVAE", True), ("runs of the others", False)):
+        runs = [r for r in records if (r.request["method"] == "DeMissVAE") == ours and "best_epoch" in r.metrics]
+        epochs = sorted({int(r.metrics["best_epoch"]) for r in runs})
+        lengths = sorted({r.request["epochs"] for r in runs})
+        if runs:
+            ends = " to ".join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))
+            said.append(f"the {whose} ({len(runs)}) kept epoch {ends} of {' or '.join(map(str, lengths))}")
+    words = ", ".join(said)
+    return f"{words[:1].upper()}{words[1:]}." if words else "No run kept its best epoch."
+
+
 # ---- results -----------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from synthetic import SEEDS, image_run, image_runs, table_run, table_runs
 from lib import tables_data
 from lib.methods import FIGURE2
 from lib.plans import EXPERIMENTS
+from lib.records import Record
 from lib.reference import UCI
 
 
@@ -141,3 +142,15 @@ def test_refit_sentence_counts_what_rose():
     del runs[1]  # what it says is of the smallest change alone
     assert tables_data.refit_sentence(runs).endswith("change was +0.500.")
     assert tables_data.refit_sentence([]) == "No run has been evaluated."
+
+
+def test_kept_sentence_says_which_epochs_were_kept():
+    kept = (("DeMissVAE", 1), ("DeMissVAE", 1), ("MVAE", 4), ("MIWAE", 5))
+    runs = [
+        Record({"method": method, "epochs": 5}, "finished", {"best_epoch": epoch}, {}, {}) for method, epoch in kept
+    ]
+    assert tables_data.kept_sentence(runs) == (
+        "The runs of DeMissVAE (2) kept epoch 1 of 5, the runs of the others (2) kept epoch 4 to 5 of 5."
+    )
+    assert tables_data.kept_sentence(runs[2:]) == "The runs of the others (2) kept epoch 4 to 5 of 5."
+    assert tables_data.kept_sentence([]) == "No run kept its best epoch."
