@@ -421,3 +421,15 @@ def test_tried_has_a_line_per_idea_and_a_column_per_place():
         "| compiled | 0.988 [0.888, 1.09] | 1.10 [1.00, 1.20] |",
         "| threads |  | 1.25 [1.15, 1.35] |",
     ]
+
+
+def test_groups_on_a_gpu_are_tabled_from_their_records():
+    """2 s a run, five runs as one, 1000 steps: 10 s of the device, 10 ms a step of all five."""
+    facts = {"train_seconds": 2.0, "together": 5, "steps": 1000}
+    runs = [
+        records.Record({"budget": budget, "method": "MVAE", "seed": seed}, "finished", {}, {}, facts)
+        for budget in (15, 5)
+        for seed in (1, 2)
+    ]
+    lines = cost.groups_table(runs).splitlines()[2:]
+    assert lines == ["| 5 | MVAE | 5 | 10.00 | 500 |", "| 15 | MVAE | 5 | 10.00 | 500 |"]

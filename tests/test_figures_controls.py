@@ -164,3 +164,13 @@ def test_figure_cost_stacks_what_the_step_is_made_of():
 def test_figures_are_the_same_bytes_every_time(draw):
     first = svg(draw())
     assert first == svg(draw()) and b'width="504pt"' in first and len(first) < 100_000
+
+
+def test_training_curves_of_the_control_study_have_a_panel_per_kind_of_imputation():
+    rejection, oracles = control_study()
+    found = figures_controls.by_imputer([*rejection, *oracles])
+    assert {title: len(runs) for title, runs in found.items()} == {
+        "exact": 6, "oracle 1, leg 1": 30, "leg 2": 30, "oracle 2": 30
+    }  # fmt: skip
+    fig = figures.training_curves(found)
+    assert [(ax.get_title(), len(ax.lines)) for ax in fig.axes] == [(title, len(runs)) for title, runs in found.items()]

@@ -1,0 +1,67 @@
+"""The page on the shorter training: from made-up records."""
+
+import pytest
+
+from lib import cost, recipe
+from lib.records import Record
+
+SEEDS = (1, 2, 3)
+
+
+def runs(method: str, values, *, scale: str, epochs: int, budget: int = 5) -> list[Record]:
+    request = dict(experiment="mog", scale=scale, method=method, budget=budget, epochs=epochs)
+    return [
+        Record(
+            request | {"seed": seed},
+            "finished",
+            {"test_log_likelihood": value},
+            {"evaluation_epoch": [1, epochs], "test_log_likelihood": [value - 3, value]},
+            {"steps": 100 * epochs},
+        )
+        for seed, value in zip(SEEDS, values, strict=False)
+    ]
+
+
+PAPER = [run for method in recipe.METHODS for run in runs(method, (-3.0, -3.2, -3.1), scale="paper", epochs=500)]
+FAST = (
+    runs("MVAE", (-2.9, -3.1, -3.0), scale="fast", epochs=90)
+    + runs("MissSVAE", (-4.0, -4.2, -4.1), scale="fast", epochs=90)
+    + runs("MissSIWAE", (-3.0, -3.9, -2.8), scale="fast", epochs=90)
+    + runs("DeMissVAE", (-3.05,), scale="fast", epochs=90)
+)
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()[2:]]
+    return {line[0]: line[1:] for line in lines}
+
+
+def test_the_shorter_training_is_held_against_the_same_seeds():
+    table = rows(recipe.comparison(PAPER, FAST))
+    assert table["MVAE"] == ["3", "−3.10", "−3.00", "+0.10 [+0.10, +0.10]", "**reached**", "0.18"]
+    assert table["MissSVAE"][3:] == ["−1.00 [−1.00, −1.00]", "**not reached**", "0.18"]
+    assert table["MissSIWAE"][4] == "undecided"
+    assert table["DeMissVAE"][:5] == ["1", "−3.00", "−3.05", "−0.05", "undecided"]
+    assert set(rows(recipe.comparison(PAPER, []))["MVAE"]) == {"not run"}
+
+
+def test_other_budgets_and_failed_runs_do_not_count():
+    failed = Record(FAST[0].request, "failed", {}, {}, {})
+    others = runs("MVAE", (-1.0, -1.0, -1.0), scale="fast", epochs=90, budget=15)
+    assert recipe.comparison(PAPER, [*FAST, failed, *others]) == recipe.comparison(PAPER, FAST)
+
+
+def test_time_is_that_of_the_steps_on_one_core():
+    row = {"setting": "mog", "budget": 5, "runs": 1, "ms_per_step": 12.0}
+    measured = cost.Measured("steps", {}, [row | {"method": method} for method in recipe.METHODS])
+    fig = recipe.figure(PAPER, FAST, measured)
+    ends = [line.get_xdata()[0] for line in fig.axes[0].lines if len(line.get_xdata()) == 1]
+    assert ends == pytest.approx([10.0] * 3 + [1.8] * 3)  # 50 000 and 9000 steps of 12 ms, in minutes
+    assert [len(ax.lines) for ax in fig.axes] == [12, 12, 12, 8]
+    assert [len(ax.lines) for ax in recipe.figure(PAPER, FAST, None).axes] == [0] * 4
+
+
+def test_settings_are_those_of_the_plans():
+    table = rows(recipe.settings_table())
+    assert table["schedule"] == ["constant", "cosine"] and table["epochs"][0] == "500"
+    assert int(table["epochs"][1]) <= 100  # a fifth
