@@ -152,7 +152,20 @@ def figure_status(records: Records, figure: str) -> tuple[str, str]:
     said |= {f"not run: {absent}": None} if absent else {}
     scales = sorted({r.request["scale"] for r in everything}, key=SCALES.index)
     runs = f"{len(everything)} run{'s' if len(everything) > 1 else ''} at scale {_join(scales)}"
-    return ("partial", f"{runs}: {', '.join(said)}") if said else ("full", runs)
+    if not said:
+        return "full", runs
+    whole = _in_full(wanted, found)
+    return "partial", f"{runs}{f' (in full: {whole})' if whole else ''}: {', '.join(said)}"
+
+
+def _in_full(wanted: Sequence[tuple], found: Sequence[Sequence[Record]]) -> str:
+    """The settings of a figure at which all was run as the paper did; empty if there are none."""
+    settings, short = {}, set()
+    for (experiment, setting, _, seeds), runs in zip(wanted, found, strict=True):
+        settings.setdefault((experiment, str(setting)), setting)
+        if len(runs) < seeds or any(map(_less, runs)):
+            short.add((experiment, str(setting)))
+    return ", ".join(_about(key[0], setting) for key, setting in settings.items() if key not in short)
 
 
 def _wanted(figure: str) -> list[tuple]:

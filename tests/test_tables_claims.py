@@ -169,7 +169,7 @@ def test_a_figure_is_full_when_nothing_is_less_than_the_papers():
     [
         (dict(epochs=30, scale="laptop"), "105 runs at scale laptop: 30 of 500 epochs"),
         (dict(seeds=ALL_SEEDS[:3]), "63 runs at scale paper: 3 of 5 seeds"),
-        (dict(budgets=(5, 15)), "70 runs at scale paper: not run: budget 25"),
+        (dict(budgets=(5, 15)), "70 runs at scale paper (in full: budget 5, budget 15): not run: budget 25"),
         (dict(data_source="embedded", seeds=ALL_SEEDS[:1], budgets=(5,)),
          "7 runs at scale paper: made-up data, 1 of 5 seeds, not run: budget 15; budget 25"),
     ],
