@@ -192,13 +192,13 @@ for name in reference.IMAGES:
 # DeMissVAE's sampler is still at rest and the holes are filled with independent pixels; from the second on with what
 # the model imagines, and the bound is lower ({numref}`fig-images-curves`). In a training as short as ours the later
 # epochs do not make up for that, so that what is judged is a decoder that has seen one epoch, where those of the other
-# methods have seen all. How much of the distance this explains was not measured; the two figures say nothing about
-# DeMissVAE in a training of the paper's length.
+# methods have seen four or five. How much of the distance this explains was not measured; {numref}`fig-images` says
+# nothing about DeMissVAE in a training of the paper's length.
 #
-# **Mixtures are slower at first.** The plain Gaussian MVAE is ahead of MissVAE and MissSVAE, the reverse of the paper's
-# order. The bounds of all of them are still rising at the end. A mixture has five times as many outputs to fit before
-# it can be of use, and the stratified bounds give each component one draw. We take the order at this length as one of
-# speed, and have not run a length at which it could turn.
+# **With the plain ELBO, mixtures are slower at first.** On MNIST the paper has MissSVAE above MVAE; here all its runs
+# are below, though too few share a seed to decide. All bounds are still rising at the end of training, and a mixture
+# has five times as many outputs to fit before it can be of use. We take the order at this length as one of speed, and
+# have not run a length at which it could turn.
 #
 # ### What the paper finds
 #

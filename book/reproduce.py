@@ -129,10 +129,10 @@ for name, parts in groups.items():
 # :format: myst
 # ```
 #
-# {numref}`tab-figure-cost` is what that cost, from the records. A core-hour is an hour of one processor core, which
-# some runs shared; a run that serves two figures is counted for both. On the GPU up to twelve processes ran side
-# by side, and the table adds up the time of each, so that the device itself was busy for a fraction of these minutes;
-# for some minutes runs on images were halted in favour of others, and their times include that.
+# {numref}`tab-figure-cost` is what that cost, from the records. A core-hour is an hour that a run had a core, be it
+# shared with others; a run that serves two figures is counted for both, and older records do not say what their
+# evaluation took. On the GPU several processes ran side by side. The table adds up the time of each, so that the device
+# itself was busy for a fraction of these minutes.
 #
 # ```{glue:md} cost
 # :format: myst

@@ -331,9 +331,10 @@ table("gpu", "tab-step-cost-gpu", caption, cost.groups_table(on_gpu))
 
 # %% [markdown]
 # On a GPU the data stay on the device, and the step of a group is replayed as one CUDA graph. The runs of
-# {numref}`fig-mog` at budget 5 were trained there, all seeds of a method as one and the methods side by side, together
-# with some image networks. The times are therefore those of a crowded device: a group alone takes shorter steps, and
-# all of them one after the other would have taken longer.
+# {numref}`fig-mog`, {numref}`fig-paper-6` and {numref}`fig-paper-8` at budget 5 were trained there, all seeds of a
+# method as one and the methods side by side, together with some image networks. The times are therefore those of a
+# crowded device, and not to be compared closely: some groups had more company than others, and those that logged the
+# signal-to-noise ratio of their gradients did more.
 #
 # ```{glue:md} gpu
 # :format: myst

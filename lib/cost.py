@@ -98,18 +98,17 @@ def steps_table(measured: Measured | None) -> str:
 
 
 def groups_table(runs: Sequence[Record]) -> str:
-    """Time of the steps of runs that were trained together, per budget and method."""
+    """Time of the steps of runs on a GPU, per budget, method and number of runs that were trained as one."""
     rows = {}
     for run in sorted(runs, key=lambda r: r.request["budget"]):
         facts = run.provenance
-        ms = 1e3 * facts["train_seconds"] * facts["together"] / facts["steps"]
-        rows[run.request["budget"], run.request["method"]] = [
-            facts["together"],
-            f"{ms:.2f}",
-            f"{1e3 * facts['together'] / ms:.0f}",
-        ]
-    header = ["budget", "method", "runs as one", "ms per step of all", "steps/s of all"]
-    return markdown(header, [[*key, *cells] for key, cells in rows.items()])
+        together = facts.get("together", 1)
+        logged = ", gradients logged" if "same_run_as" in facts else ""
+        ms = 1e3 * facts["train_seconds"] * together / facts["steps"]
+        rows.setdefault((run.request["budget"], run.request["method"] + logged, together), []).append(ms)
+    means = {key: sum(values) / len(values) for key, values in rows.items()}
+    body = [[*key, f"{ms:.2f}", f"{1e3 * key[-1] / ms:.0f}"] for key, ms in means.items()]
+    return markdown(["budget", "method", "runs as one", "ms per step of all", "steps/s of all"], body)
 
 
 def two_objectives_table(measured: Measured | None) -> str:

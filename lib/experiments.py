@@ -226,8 +226,7 @@ def _twin(request: dict, folder: Path) -> Record | None:
         metrics = {name: value for name, value in twin.metrics.items() if not name.startswith("snr_")}
         facts = twin.provenance | {"same_run_as": "/".join(twin.path.parts[-3:])}
         record = replace(twin, request=request, history=history, metrics=metrics, provenance=facts)
-        records.write(record, folder)
-        return record
+        return replace(record, path=records.write(record, folder))
     return None
 
 

@@ -191,10 +191,10 @@ class _StackedLinear(TorchFunctionMode):
     and backward, and on a GPU each such kernel counts."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is not torch.nn.functional.linear:
-            return function(*args, **(kwargs or {}))
-        x, weight, bias = args
-        return torch.mm(x, weight.T).add_(bias)
+        if function is torch.nn.functional.linear and len(args) == 3 and args[0].ndim == 2 and args[2] is not None:
+            x, weight, bias = args
+            return torch.mm(x, weight.T).add_(bias)
+        return function(*args, **(kwargs or {}))
 
 
 class _AMSGrad:

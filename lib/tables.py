@@ -8,6 +8,7 @@ from . import captions, reference
 from . import records as records_module
 from .claims import SCORE, Claim, claims
 from .figures import BUDGETS
+from .intervals import paired_interval
 from .methods import FIGURE2, METHODS
 from .records import Record
 from .verdicts import NOT_COMPARABLE, NOT_RUN, Finding, examine
@@ -158,6 +159,21 @@ def difference_form(claim: Claim) -> str:
 def number(value: float, form: str = ".3f") -> str:
     """With a minus sign that a reader sees."""
     return format(value, form).replace("-", "−")
+
+
+def mean_difference(records: Sequence[Record], left: str, right: str, **setting) -> str:
+    """Of the test log-likelihood of two methods at equal seeds, such as "+0.32 [+0.26, +0.38] nats, 3 pairs"."""
+    found = [r for r in records if r.finished and setting.items() <= r.request.items()]
+    sides = [
+        {r.request["seed"]: r.metrics["test_log_likelihood"] for r in found if r.request["method"] == method}
+        for method in (left, right)
+    ]
+    shared = sorted(sides[0].keys() & sides[1].keys())
+    if not shared:
+        return "(not run)"
+    value, low, high = paired_interval(np.array([sides[0][seed] - sides[1][seed] for seed in shared]))
+    span = f" [{number(low, '+.2f')}, {number(high, '+.2f')}]" if len(shared) > 1 else ""
+    return f"{number(value, '+.2f')}{span} nats, {len(shared)} pair{'s' if len(shared) > 1 else ''}"
 
 
 def provenance_table(records: Sequence[Record]) -> str:

@@ -165,7 +165,8 @@ def _in_full(wanted: Sequence[tuple], found: Sequence[Sequence[Record]]) -> str:
         settings.setdefault((experiment, str(setting)), setting)
         if len(runs) < seeds or any(map(_less, runs)):
             short.add((experiment, str(setting)))
-    return ", ".join(_about(key[0], setting) for key, setting in settings.items() if key not in short)
+    several = len({experiment for experiment, _ in settings}) > 1
+    return ", ".join(_about(key[0], setting, named=several) for key, setting in settings.items() if key not in short)
 
 
 def _wanted(figure: str) -> list[tuple]:
@@ -191,14 +192,14 @@ def cost_table(records: Records) -> str:
     """What the runs of each figure took: of a processor core-hours, of a GPU minutes. A run may be in several rows."""
     rows = []
     for figure in figures():
-        runs = {id(r): r for found in _found(records, figure) for r in found}.values() if parts_of(figure) else ()
-        seconds = {(device, what): 0.0 for device in ("core", "GPU") for what in ("train", "evaluation")}
-        for run in runs:
-            device = "core" if run.provenance.get("device") == "cpu" else "GPU"
-            for what in ("train", "evaluation"):
-                seconds[device, what] += run.provenance.get(f"{what}_seconds") or 0.0
-        units = {"core": 3600, "GPU": 60}
-        cells = [f"{value / units[device]:.1f}" if value else "" for (device, _), value in seconds.items()]
+        runs = {id(r): r for found in _found(records, figure) for r in found}.values()
+        cells = []
+        for unit, on_core in ((3600, True), (60, False)):
+            facts = [r.provenance for r in runs if (r.provenance.get("device") == "cpu") == on_core]
+            for name in ("train_seconds", "evaluation_seconds"):
+                known = [f[name] for f in facts if name in f]
+                some = "" if len(known) == len(facts) else "more than "  # older records do not say
+                cells.append(f"{some}{sum(known) / unit:.1f}" if known else "")
         rows.append([_link(figure), len(runs) or "", *cells])
     head = ["in the paper", "runs", "training, core-hours", "evaluation, core-hours"]
     return markdown([*head, "training, GPU-minutes", "evaluation, GPU-minutes"], rows)

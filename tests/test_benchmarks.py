@@ -431,5 +431,13 @@ def test_groups_on_a_gpu_are_tabled_from_their_records():
         for budget in (15, 5)
         for seed in (1, 2)
     ]
-    lines = cost.groups_table(runs).splitlines()[2:]
-    assert lines == ["| 5 | MVAE | 5 | 10.00 | 500 |", "| 15 | MVAE | 5 | 10.00 | 500 |"]
+    alone = {"train_seconds": 3.0, "steps": 1000}
+    watched = {"train_seconds": 4.0, "steps": 1000, "same_run_as": "mog-snr/paper/x.json"}
+    for method, provenance in (("MVAE", alone), ("MissVAE", watched)):
+        runs.append(records.Record({"budget": 5, "method": method, "seed": 3}, "finished", {}, {}, provenance))
+    assert cost.groups_table(runs).splitlines()[2:] == [
+        "| 5 | MVAE | 5 | 10.00 | 500 |",
+        "| 5 | MVAE | 1 | 3.00 | 333 |",
+        "| 5 | MissVAE, gradients logged | 1 | 4.00 | 250 |",
+        "| 15 | MVAE | 5 | 10.00 | 500 |",
+    ]

@@ -156,6 +156,18 @@ def test_committed_records_still_answer_todays_requests(monkeypatch):
     assert list((records.ROOT / "results/mog/laptop").glob("*.json"))
 
 
+def test_the_shorter_training_is_drawn_only_where_it_is_asked_for(small):
+    experiments.run("mog", **ASKED)
+    quick = dataclasses.replace(REAL.scales["fast"], epochs=1, seeds=(1,), train_rows=100, grid=20)
+    experiments.EXPERIMENTS["mog"].scales["fast"] = quick
+    made = experiments.run("mog", **ASKED | {"scale": "fast"})
+    experiments.run("mog", **ASKED | {"scale": "fast", "epochs": 2})  # not the scale's length
+    assert {r.request["scale"] for r in experiments.recorded("mog")} == {"smoke"}
+    assert experiments.recorded("mog", "fast") == made and made[0].request["schedule"] == "cosine"
+    with pytest.raises(ValueError, match="unknown scale"):
+        experiments.recorded("mog", "fats")
+
+
 def test_a_run_that_was_watched_more_closely_answers_too(small, monkeypatch):
     """Fig. 8 logs gradients of the runs of Fig. 2: they are trained once."""
     watched = dataclasses.replace(experiments.EXPERIMENTS["mog"], name="watched", signal_to_noise=True, repeats="mog")

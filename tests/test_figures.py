@@ -103,6 +103,16 @@ def test_figure7_has_one_panel_per_pair_within_the_quantiles():
     assert (fig.axes[0].get_xlabel(), fig.axes[0].get_ylabel()) == ("$x_2$", "$x_1$")
 
 
+def test_groups_of_different_length_say_so_under_their_budget():
+    def ticks(**lengths) -> list[str]:
+        runs = [run("MVAE", int(budget[1:]), epochs=epochs) for budget, many in lengths.items() for epochs in many]
+        return [label.get_text() for label in figures.figure2(runs).axes[0].get_xticklabels()]
+
+    assert ticks(b5=[20], b15=[20], b25=[20]) == ticks(b5=[20]) == ["5", "15", "25"]
+    assert ticks(b5=[500], b15=[30]) == ["5\n500 epochs", "15\n30 epochs", "25\n"]
+    assert ticks(b5=[500, 30], b15=[30])[0] == "5\n30 and 500 epochs"
+
+
 def test_training_curves_draw_every_run_and_ignore_the_start():
     fig = figures.training_curves(figures.by_budgets(grid()))
     assert [len(ax.lines) for ax in fig.axes] == [21, 21, 0]
@@ -196,3 +206,13 @@ def test_provenance_table_leaves_out_what_is_unknown():
     bare = [Record(run().request, "finished", run().metrics, {}, {})]
     assert "processor" not in tables.provenance_table(bare)
     assert tables.provenance_table([]) == "No records."
+
+
+def test_the_mean_difference_is_that_of_equal_seeds():
+    """0.1, 0.2 and 0.3: 0.2 -+ 4.303 x 0.1 / sqrt(3); the fourth seed has no partner."""
+    ours = [run("MissSVAE", 5, seed, -3 + 0.1 * i) for i, seed in enumerate((1, 2, 3, 4), 1)]
+    others = [run("MVAE", 5, seed, -3.0) for seed in (1, 2, 3)] + [run("MVAE", 15, 4, -3.0)]
+    words = tables.mean_difference([*ours, *others], "MissSVAE", "MVAE", budget=5)
+    assert words == "+0.20 [−0.05, +0.45] nats, 3 pairs"
+    assert tables.mean_difference([*ours[:1], *others], "MissSVAE", "MVAE", budget=5) == "+0.10 nats, 1 pair"
+    assert tables.mean_difference(ours, "MissSVAE", "MVAE", budget=5) == "(not run)"

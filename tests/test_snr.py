@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from lib import snr, training
+from lib import runs, snr, training
 
 
 def definition(gradients: torch.Tensor) -> torch.Tensor:
@@ -89,6 +89,27 @@ def test_runs_together_have_the_ratios_of_the_runs_alone():
         assert (one.together, other.together) == (2, 1)
         for name in ("snr_phi", "snr_theta"):
             assert one.history[name] == pytest.approx(other.history[name], rel=1e-3) and one.history[name][0] > 0
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_gaps_between_weights_change_nothing(together, monkeypatch, tmp_path):
+    """As on a GPU: every tensor begins at a multiple, and the gaps count neither in a norm nor in a ratio."""
+    options = {"signal_to_noise": True, "together": together}
+    dense = tiny.train("DeMissVAE", (1, 2), **options)
+    honest, made = runs.Layout, []
+
+    def with_gaps(shapes, device):
+        made.append(honest(shapes, device, multiple=64))
+        return made[-1]
+
+    monkeypatch.setattr(runs, "Layout", with_gaps)
+    options["checkpoint"] = lambda seed: tmp_path / f"{seed}.pt"
+    assert {r.status for r in tiny.train("DeMissVAE", (1, 2), time_limit=0.0, **options)} == {"stopped"}
+    for gaps, plain in zip(tiny.train("DeMissVAE", (1, 2), **options), dense, strict=True):
+        assert made[-1].size % 64 == 0 < made[-1].size - sum(p.numel() for p in plain.model.parameters())
+        assert gaps.history.keys() == plain.history.keys() >= {"snr_phi", "snr_theta"}
+        for name, values in plain.history.items():
+            assert gaps.history[name] == pytest.approx(values, rel=1e-4), name
 
 
 def test_a_checkpoint_without_ratios_is_not_resumed_with_them(tmp_path, monkeypatch):

@@ -178,6 +178,12 @@ def test_a_partial_figure_says_what_is_less(records, words):
     assert tables_claims.figure_status({"mog": grid(PARTS["fig2"].methods, **records)}, "fig2") == ("partial", words)
 
 
+def test_settings_in_full_are_named_by_their_data_where_a_figure_has_several():
+    full = grid([m for part in PARTS if part.startswith("table2") for m in PARTS[part].methods], budgets=(5,))
+    words = tables_claims.figure_status({"mog": full, "gas": table_runs(("gas",))}, "table2")[1]
+    assert "(in full: `mog`, budget 5)" in words
+
+
 def test_a_partial_figure_says_which_methods_were_not_run():
     records = grid(("DeMissVAE", "CVI-VAE")) + grid(("MVB-VAE",), budgets=(5,))
     status, words = tables_claims.figure_status({"mog": records}, "fig6")
@@ -212,4 +218,7 @@ def test_the_cost_of_a_figure_is_that_of_its_runs():
         run.provenance.update(device=device, train_seconds=1800.0, evaluation_seconds=360.0)
     table = {row[0]: row[1:] for row in rows(tables_claims.cost_table({"miniboone": runs}))}
     assert table["{ref}`Fig. 3 <fig-uci>`"] == ["3", "1.0", "0.2", "30.0", "6.0"]
+    del runs[0].provenance["evaluation_seconds"]
+    table = {row[0]: row[1:] for row in rows(tables_claims.cost_table({"miniboone": runs}))}
+    assert table["{ref}`Fig. 3 <fig-uci>`"][2] == "more than 0.1"
     assert table["{ref}`Fig. 2 <fig-mog>`"] == [""] * 5 == table["{ref}`Fig. 7 <fig-mog-density>`"]
