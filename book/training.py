@@ -14,8 +14,8 @@
 # The paper trains several hundred small networks (Appendices D and E of {cite:t}`simkus2024`). One of them
 # leaves any machine mostly idle: its layers are 200 wide, and between two matrix products there is a little
 # work of every other kind. This page says what a training step does, how long the matrix products in it take,
-# how long the whole takes, and how both grow. All times are of one machine, which each caption names. They
-# come from files in `results/benchmarks`, written by the commands at the end of the page.
+# how long the whole takes, and how both grow. All times but those on a GPU are of one machine, which each caption
+# names. They come from files in `results/benchmarks`, written by the commands at the end of the page.
 
 # %% tags=["parameters"]
 scale: str = "recorded"  # recorded, smoke, laptop or paper: no effect here
@@ -226,8 +226,8 @@ table("growth-table", "tab-step-growth", caption, cost.growth_table(growth))
 # Runs of one setting differ in seeds and masks only. `lib.groups` stacks their weights and steps them
 # together: each product becomes one product of stacks, and the calls are shared. The row *runs* of
 # {numref}`tab-step-growth` says what this brings on a processor: a factor below the number of runs is a
-# gain. The products are most of the work there, and stacking does not make them faster. On a GPU a single
-# small run is all calls, and the gain is expected to be large.
+# gain. The products are most of the work there, and stacking does not make them faster. A GPU is another matter: there
+# a small run is all calls, and the runs of {numref}`tab-step-cost-gpu` were stacked.
 #
 # Independent runs can also train side by side, one process with one thread per core. The row *processes*
 # gives the time of a step in each process over that of a process alone; 1 would be perfect.
@@ -353,5 +353,5 @@ table("gpu", "tab-step-cost-gpu", caption, cost.groups_table(on_gpu))
 # | `python -m benchmarks.profile --method MissVAE` | the operators of a step, for what is slower than expected |
 #
 # Each takes a few minutes of one core, the images about seven; `--help` lists the options, `--record` keeps the
-# numbers for this page. A processor that does something else at the same time gives times that mean little and ratios
+# numbers for this page (with `--device cuda`, in files of their own that it does not show). A processor that does something else at the same time gives times that mean little and ratios
 # that mean somewhat more.
