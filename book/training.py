@@ -353,5 +353,5 @@ table("gpu", "tab-step-cost-gpu", caption, cost.groups_table(on_gpu))
 # | `python -m benchmarks.profile --method MissVAE` | the operators of a step, for what is slower than expected |
 #
 # Each takes a few minutes of one core, the images about seven; `--help` lists the options, `--record` keeps the
-# numbers for this page (with `--device cuda`, in files of their own that it does not show). A processor that does something else at the same time gives times that mean little and ratios
-# that mean somewhat more.
+# numbers for this page (with `--device cuda`, in files of their own that it does not show). A processor that does
+# something else at the same time gives times that mean little and ratios that mean somewhat more.
