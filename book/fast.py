@@ -8,15 +8,16 @@
 
 # %% [markdown]
 # (sec-fast)=
-# # A shorter way to the same fit
+# # A shorter training
 #
 # The paper {cite:p}`simkus2024` trains every model on the mixture of Gaussians for 500 epochs at a constant learning
-# rate. That is a fair way to compare methods, and a dear one to fit a model. This page asks how much of the time a
-# better schedule saves, with the same networks, data and objectives.
+# rate. That is a fair way to compare methods, and a dear one to fit a model. This page asks whether a fifth of the time
+# will do, with the same networks, data and objectives.
 #
 # With a constant rate the weights never come to rest. They wander about a good place, at a distance that grows with the
-# rate, and the likelihood of {numref}`fig-mog-curves` jumps with them. The recipe, called scale `fast`, lets the rate
-# fall to zero along half a cosine:
+# rate, and the likelihood of {numref}`fig-mog-curves` jumps with them. The recipe, called scale `fast`, keeps the rate
+# for most of a shorter training and then lets it fall to zero in a line, over the last fifth of the steps, so that the
+# weights settle:
 #
 # ```{glue:md} recipe
 # :format: myst

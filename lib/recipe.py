@@ -1,4 +1,4 @@
-"""A shorter training that reaches the same fit: what its records say beside those of the paper's settings."""
+"""A shorter training than the paper's: what its records say beside those of the paper's settings."""
 
 from collections.abc import Sequence
 

@@ -39,7 +39,7 @@ class Settings:
     steps: int | None = None
     batch_size: int = 64
     learning_rate: float = 1e-3
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "cooldown"] = "constant"
     clip_norm: float = 10.0
     gradient: Literal["stl", "path", "dreg"] = "stl"
     sampler_steps: int = 1
@@ -56,8 +56,8 @@ class Settings:
         for name in ("learning_rate", "clip_norm"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ValueError(f"{name} must be a positive number, not {getattr(self, name)!r}.")
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"schedule must be 'constant' or 'cosine', not {self.schedule!r}.")
+        if self.schedule not in ("constant", "cosine", "cooldown"):
+            raise ValueError(f"schedule must be 'constant', 'cosine' or 'cooldown', not {self.schedule!r}.")
         if self.keep not in ("last", "best"):
             raise ValueError(f"keep must be 'last' or 'best', not {self.keep!r}.")
 
@@ -149,11 +149,11 @@ class Run:
 
     @property
     def learning_rate(self) -> float:
-        """Of the current step; along a cosine it falls from its initial value to 0 over all steps."""
-        rate = self.settings.learning_rate
-        if self.settings.schedule == "constant":
-            return rate
-        return 0.5 * rate * (1 + math.cos(math.pi * self.step / self.total_steps))
+        """Of the current step. It falls to 0 along a cosine over all steps, or in a line over the last fifth."""
+        rate, left = self.settings.learning_rate, 1 - self.step / self.total_steps
+        if self.settings.schedule == "cosine":
+            return 0.5 * rate * (1 + math.cos(math.pi * (1 - left)))
+        return rate * min(1.0, 5 * left) if self.settings.schedule == "cooldown" else rate
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """The rows of this step, [B, D] or completed [K, B, D]; from the second epoch on the sampler refreshes them."""

@@ -63,5 +63,5 @@ def test_time_is_that_of_the_steps_on_one_core():
 
 def test_settings_are_those_of_the_plans():
     table = rows(recipe.settings_table())
-    assert table["schedule"] == ["constant", "cosine"] and table["epochs"][0] == "500"
+    assert table["schedule"] == ["constant", "cooldown"] and table["epochs"][0] == "500"
     assert int(table["epochs"][1]) <= 100  # a fifth

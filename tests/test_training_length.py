@@ -41,6 +41,15 @@ def test_the_cosine_reaches_zero_with_the_last_step(monkeypatch):
     assert rates == pytest.approx([0.005 * (1 + math.cos(math.pi * step / 12)) for step in range(12)])
 
 
+def test_a_cooldown_falls_in_a_line_over_the_last_fifth():
+    run = tiny.run("MVAE", settings=dataclasses.replace(STEPS, steps=20, schedule="cooldown", learning_rate=1e-2))
+    rates = []
+    for _ in range(20):
+        run.train_step()
+        rates.append(run.optimiser.param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-2] * 16 + [1e-2, 7.5e-3, 5e-3, 2.5e-3])
+
+
 @pytest.mark.parametrize(("every", "steps"), [(1, [*range(1, 13)]), (5, [1, 6, 11, 12]), (100, [1, 12])])
 def test_evaluation_by_steps(every, steps):
     options = {"evaluate": lambda model, seed: {"score": 1.0}, "evaluate_every": every, "evaluate_unit": "steps"}
