@@ -1,6 +1,7 @@
 """A shorter training than the paper's: what its records say beside those of the paper's settings."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from .cost import Measured
 from .figures_base import panels
-from .intervals import paired_interval
+from .intervals import Interval, paired_interval
 from .plans import EXPERIMENTS
 from .records import Record
 from .tables import markdown, number
@@ -47,33 +48,56 @@ def milliseconds(measured: Measured | None, method: str) -> float | None:
     return rows[0]["ms_per_step"] if rows else None
 
 
+class Outcome(NamedTuple):
+    """Test log-likelihoods of a method after both trainings at equal seeds, their difference (fast minus paper) with
+    its interval, and the ratio of the numbers of steps."""
+
+    paper: list[float]
+    fast: list[float]
+    difference: Interval
+    time: float
+
+    @property
+    def verdict(self) -> str:
+        """Whether the whole interval lies above a loss of the margin, or below it."""
+        _, low, high = self.difference
+        return "reached" if low > -MARGIN else "not reached" if high < -MARGIN else "undecided"
+
+
+def outcome(paper: Sequence[Record], fast: Sequence[Record], method: str) -> Outcome | None:
+    """None where one of the two was not run."""
+    sides = [{r.request["seed"]: r for r in runs_of(records, method)} for records in (paper, fast)]
+    shared = sorted(sides[0].keys() & sides[1].keys())
+    if not shared:
+        return None
+    theirs, ours = ([side[seed].metrics["test_log_likelihood"] for seed in shared] for side in sides)
+    steps = [sum(side[seed].provenance["steps"] for seed in shared) for side in sides]
+    return Outcome(theirs, ours, paired_interval(np.subtract(ours, theirs)), steps[1] / steps[0])
+
+
 def comparison(paper: Sequence[Record], fast: Sequence[Record]) -> str:
-    """Per method: the likelihoods of both trainings, their difference at equal seeds, and the time that one needs of
-    the other's. "reached": the whole interval of the difference lies above minus the margin."""
+    """Per method: the likelihoods of both trainings, their difference, the verdict, and the time of the shorter one."""
     rows = []
     for method in METHODS:
-        ours, theirs = ({r.request["seed"]: r for r in runs_of(records, method)} for records in (fast, paper))
-        shared = sorted(ours.keys() & theirs.keys())
-        if not shared:
+        if (found := outcome(paper, fast, method)) is None:
             rows.append([method, *["not run"] * 6])
             continue
-        a, b = ([run[seed].metrics["test_log_likelihood"] for seed in shared] for run in (ours, theirs))
-        value, low, high = paired_interval(np.subtract(a, b))
-        verdict = "**reached**" if low > -MARGIN else "**not reached**" if high < -MARGIN else "undecided"
-        steps = [np.mean([runs[seed].provenance["steps"] for seed in shared]) for runs in (ours, theirs)]
-        span = f" [{number(low, '+.2f')}, {number(high, '+.2f')}]" if len(shared) > 1 else ""
-        share = f"{steps[0] / steps[1]:.2f}"
-        rows.append(
-            [
-                method,
-                len(shared),
-                *(number(np.mean(x), ".2f") for x in (b, a)),
-                f"{number(value, '+.2f')}{span}",
-                verdict,
-                share,
-            ]
-        )
+        value, low, high = found.difference
+        span = f" [{number(low, '+.2f')}, {number(high, '+.2f')}]" if len(found.fast) > 1 else ""
+        means = [number(float(np.mean(side)), ".2f") for side in (found.paper, found.fast)]
+        difference = f"{number(value, '+.2f')}{span}"
+        rows.append([method, len(found.fast), *means, difference, f"**{found.verdict}**", f"{found.time:.2f}"])
     return markdown(["method", "seeds", "paper's settings", "fast", "fast minus paper", "", "time, paper's = 1"], rows)
+
+
+def sentence(paper: Sequence[Record], fast: Sequence[Record]) -> str:
+    """Such as "Reached: MissSIWAE; undecided: MVAE."."""
+    methods: dict[str, list[str]] = {}
+    for method in METHODS:
+        found = outcome(paper, fast, method)
+        methods.setdefault(found.verdict if found else "not run", []).append(method)
+    words = "; ".join(f"{verdict}: {', '.join(some)}" for verdict, some in methods.items())
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def figure(paper: Sequence[Record], fast: Sequence[Record], measured: Measured | None) -> Figure:
@@ -90,6 +114,7 @@ def figure(paper: Sequence[Record], fast: Sequence[Record], measured: Measured |
                 ax.plot(minutes[-1], values[-1], "o", color=shade, markersize=3)
                 late.append(values[len(values) // 2 :])
         ax.set(title=method, xlabel="minutes of one core", xscale="log")
+        ax.set_xlim(left=1.0 if step else None)
     axes[0].set_ylabel("test log-likelihood (nats per row)")
     if late:
         low, high = np.concatenate(late).min(), np.concatenate(late).max()

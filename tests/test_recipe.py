@@ -40,8 +40,11 @@ def test_the_shorter_training_is_held_against_the_same_seeds():
     table = rows(recipe.comparison(PAPER, FAST))
     assert table["MVAE"] == ["3", "−3.10", "−3.00", "+0.10 [+0.10, +0.10]", "**reached**", "0.18"]
     assert table["MissSVAE"][3:] == ["−1.00 [−1.00, −1.00]", "**not reached**", "0.18"]
-    assert table["MissSIWAE"][4] == "undecided"
-    assert table["DeMissVAE"][:5] == ["1", "−3.00", "−3.05", "−0.05", "undecided"]
+    assert table["MissSIWAE"][4] == "**undecided**"
+    assert table["DeMissVAE"][:5] == ["1", "−3.00", "−3.05", "−0.05", "**undecided**"]
+    words = recipe.sentence(PAPER, FAST)
+    assert words == "Reached: MVAE; not reached: MissSVAE; undecided: MissSIWAE, DeMissVAE."
+    assert recipe.sentence(PAPER, FAST[:3]) == "Reached: MVAE; not run: MissSVAE, MissSIWAE, DeMissVAE."
     assert set(rows(recipe.comparison(PAPER, []))["MVAE"]) == {"not run"}
 
 
