@@ -36,7 +36,8 @@ def recorded(experiment: str, scale: str | None = None) -> list[Record]:
     which are trained otherwise and never share a figure's series with the paper's settings.
     """
     plan = EXPERIMENTS[names.known("experiment", experiment, EXPERIMENTS)]
-    chosen = SCALES if scale is None else [names.known("scale", scale, plan.scales)]
+    every = [name for name in plan.scales if name in SCALES]
+    chosen = every if scale is None else [names.known("scale", scale, plan.scales)]
     facts = {name: plan.scales[name].length | _facts(plan, plan.scales[name]) for name in chosen}
     found = [r for r in records.load(experiment) if r.request["scale"] in chosen]
     found = [r for r in found if facts[r.request["scale"]].items() <= r.request.items()]

@@ -33,7 +33,8 @@ def figure8(records: Sequence[Record]) -> Figure:
             epochs = np.arange(1, count + 1)
             ax.plot(epochs, middle, color=colour(method), marker="o" if count == 1 else "", markersize=3)
             if len(runs) > 1:
-                ax.fill_between(epochs, low, high, color=colour(method), alpha=0.2, linewidth=0)
+                # rasterized: as vectors, bands of 500 epochs would weigh a megabyte
+                ax.fill_between(epochs, low, high, color=colour(method), alpha=0.2, linewidth=0, rasterized=True)
         ax.set(title=title, xlabel="epoch")
         if len(absent) == len(METHODS):
             note(ax, 0.5, "not run")
