@@ -90,9 +90,9 @@ book.figure("fast", fig, f"{words} Time of a step: {cost.caption(steps, '')}")
 # ```
 #
 # The curves say what a schedule can do and what it cannot. Where the grey lines jump about a level, letting the rate
-# fall brings a run to rest at that level early. Where they climb to the end, as those of MissSVAE do, the weights are
-# on their way, not astray; a rate that falls stops them sooner. No setting of rate, batch size or averaging that was
-# tried on MissSVAE made that climb much shorter.
+# fall can bring a run to rest near that level early. Where they climb to the end, as those of MissSVAE do, the weights
+# are on their way, not astray; a rate that falls stops them sooner. No setting of rate, batch size or averaging that
+# was tried on MissSVAE made that climb much shorter.
 #
 # The records of the two trainings never share a figure elsewhere in this book: no figure of the paper is drawn from
 # `fast` runs. To use it on your own: `python -m lib run mog --scale fast --method MissSIWAE`.

@@ -132,7 +132,8 @@ for name, parts in groups.items():
 # {numref}`tab-figure-cost` is what that cost, from the records. A core-hour is an hour that a run had a core, be it
 # shared with others; a run that serves two figures is counted for both, and older records do not say what their
 # evaluation took. On the GPU several processes ran side by side. The table adds up the time of each, so that the device
-# itself was busy for a fraction of these minutes.
+# itself was busy for a fraction of these minutes; a few runs on images were halted for minutes in favour of others, and
+# their times include that.
 #
 # ```{glue:md} cost
 # :format: myst

@@ -234,7 +234,7 @@ _MOG = Experiment(
         # 6 % of the paper's epochs, three of its five seeds, two of its three budgets: about two hours of one core
         "laptop": Scale(epochs=30, seeds=SEEDS[:3], budgets=(5, 15), evaluate_every=15, look_rows=300),
         "paper": Scale(epochs=500, budgets=(5, 15, 25), look_rows=300),
-        # a shorter way to the same fit, and no scale of the paper's training: see `records.SCALES`
+        # another, shorter training, and no scale of the paper's: see `records.SCALES`
         "fast": Scale(epochs=100, seeds=SEEDS[:3], evaluate_every=10, learning_rate=1e-3, schedule="cooldown"),
     },
     evaluation="grid",
