@@ -30,8 +30,9 @@ class Settings:
     """How a run is trained (appendix E); everything that changes its result.
 
     Its length is given in epochs or in optimiser steps. keep: the model at the end, or the one with the best bound on
-    the validation rows. The defaults are those of the mixture-of-Gaussians experiment; batch size and clip norm are not
-    in the paper and follow its authors' released configuration.
+    the validation rows, among the epochs in which the sampler works if the method imputes. The defaults are those of
+    the mixture-of-Gaussians experiment; batch size and clip norm are not in the paper and follow its authors' released
+    configuration.
     """
 
     budget: int
@@ -211,9 +212,12 @@ class Run:
             self.log({"validation_bound": bound})
         self.bound = bound
         if self.settings.keep == "best":
-            if bound > self.best.get("bound", -math.inf):
+            last = self.step == self.total_steps
+            # A bound with marginal imputations says nothing about a model that imputes: it counts if there is no other.
+            counts = not self.method.imputes or self._validation_refreshes or (last and not self.best)
+            if counts and bound > self.best.get("bound", -math.inf):
                 self.best = {"bound": bound, "epoch": epoch, "model": self._model_state()}
-            if self.step == self.total_steps and self.best:
+            if last and self.best:
                 self.model.load_state_dict(self.best["model"])
         return bound
 
@@ -223,6 +227,11 @@ class Run:
         self.model.train()
         self.log(when | numbers)
         return numbers
+
+    @property
+    def _validation_refreshes(self) -> bool:
+        """Whether the sampler works at this epoch's end: not after the first epoch, see `refreshes`."""
+        return self.epoch > 1 or self.sampler.from_start
 
     @torch.no_grad()
     def validation_bound(self) -> float:
@@ -235,7 +244,7 @@ class Run:
             x, m = self.x_val[rows], self.m_val[rows]
             if self.method.imputes:
                 state = type(self.state_val)(*(stored[:, rows] for stored in self.state_val))
-                if self.epoch > 1 or self.sampler.from_start:
+                if self._validation_refreshes:
                     steps = self.settings.sampler_steps
                     state = samplers.impute(self.sampler, self.model, m, state, steps=steps, generator=noise)
                     for stored, new in zip(self.state_val, state, strict=True):

@@ -216,8 +216,7 @@ def outcome(
         found["fid"] = result.history["fid"][-1]
     shown = {}
     if plan.images:
-        bounds = result.history["validation_bound"]
-        found["best_epoch"] = result.history["epoch"][bounds.index(max(bounds))]
+        found["best_epoch"] = result.best_epoch
         if seed == plan.scales[request["scale"]].seeds[0]:
             shown = pictures(method, fitted, missingness.Masked(x, rows.test.m.to(device)), seed)
     return Outcome("finished", found, pictures=shown, seconds=time.perf_counter() - started)

@@ -31,6 +31,7 @@ class Result:
     """What became of one run: "finished", "stopped" (time limit; resumable) or "failed" (non-finite loss).
 
     `seconds` of training (evaluation excluded); of runs trained together, `together` of them, each has its share.
+    `best_epoch`: which one the model is of, where the best is kept.
     """
 
     seed: Hashable
@@ -42,6 +43,7 @@ class Result:
     message: str = ""
     completions: Float[Tensor, "K N D"] | None = field(default=None, repr=False)
     together: int = 1
+    best_epoch: float | None = None
 
 
 def train(
@@ -249,7 +251,7 @@ def _save(runs: list[Run], must: bool) -> bool:
 
 def _result(run: Run, status: str, message: str, together: int) -> Result:
     completions = run.state.x if run.state is not None else None
-    facts = (run.step, run.seconds, run.history, message, completions, together)
+    facts = (run.step, run.seconds, run.history, message, completions, together, run.best.get("epoch"))
     return Result(run.key, status, run.model.eval(), *facts)
 
 

@@ -245,7 +245,8 @@ def test_record_of_images(method):
     first, second = run("mnist", method)
     for record in (first, second):
         bounds = record.history["validation_bound"]
-        assert record.metrics["best_epoch"] == 1 + bounds.index(max(bounds)) and len(bounds) == 2
+        candidates = bounds[1:] if method == "DeMissVAE" else bounds  # its sampler rests in the first of two
+        assert record.metrics["best_epoch"] == 1 + bounds.index(max(candidates)) and len(bounds) == 2
         assert "fid" not in record.metrics and math.isfinite(record.metrics["test_log_likelihood"])
     assert second.pictures == {}  # those of one run are enough
     shown = first.pictures

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from lib import methods, runs, training
+from lib import methods, runs, samplers, training
 from lib.training import Settings
 
 STEPS = Settings(budget=3, steps=12, batch_size=tiny.BATCH)  # two epochs of 5 steps and two steps more
@@ -75,7 +75,7 @@ def test_steps_resume_to_the_same_result(tmp_path, monkeypatch, stop):
 # ---- the best model -----------------------------------------------------------------------------------------
 
 
-def best_of(monkeypatch, bounds: list[float], **options) -> tuple[training.Result, list]:
+def best_of(monkeypatch, bounds: list[float], method: str = "MVAE", **options) -> tuple[training.Result, list]:
     """A training whose validation says these bounds, and its weights after each epoch."""
     weights, left = [], list(bounds)
 
@@ -85,7 +85,7 @@ def best_of(monkeypatch, bounds: list[float], **options) -> tuple[training.Resul
 
     monkeypatch.setattr(training.Run, "validation_bound", validation_bound)
     settings = dataclasses.replace(STEPS, steps=None, epochs=len(bounds), keep="best")
-    return tiny.train("MVAE", settings=settings, **options)[0], weights
+    return tiny.train(method, settings=settings, **options)[0], weights
 
 
 def flat(model) -> torch.Tensor:
@@ -101,7 +101,20 @@ def test_the_model_with_the_best_validation_bound_is_kept_and_evaluated(monkeypa
     result, weights = best_of(monkeypatch, bounds, **options)
     assert torch.equal(flat(result.model), weights[best])
     assert torch.equal(seen[-1], weights[best])  # the last evaluation is of the model that is handed over
-    assert result.history["validation_bound"] == bounds
+    assert result.history["validation_bound"] == bounds and result.best_epoch == best + 1
+
+
+@pytest.mark.parametrize(
+    ("bounds", "options", "best"),
+    [
+        ([-1.0, -3.0, -2.0], {}, 3),
+        ([-1.0], {}, 1),  # there is no other
+        ([-1.0, -3.0, -2.0], {"sampler": samplers.lair()._replace(from_start=True)}, 1),
+    ],
+)
+def test_an_epoch_in_which_the_sampler_rests_is_no_candidate(monkeypatch, bounds, options, best):
+    result, weights = best_of(monkeypatch, bounds, "DeMissVAE", **options)
+    assert result.best_epoch == best and torch.equal(flat(result.model), weights[best - 1])
 
 
 def test_without_it_the_last_model_is_kept(monkeypatch):
@@ -110,6 +123,7 @@ def test_without_it_the_last_model_is_kept(monkeypatch):
     alone = tiny.train("MVAE", settings=settings)[0]
     best = tiny.train("MVAE", settings=dataclasses.replace(settings, keep="best"))[0]
     assert not torch.equal(flat(alone.model), flat(best.model))
+    assert alone.best_epoch is None
 
 
 def test_the_statistics_of_the_best_model_come_back_with_its_weights(monkeypatch):
