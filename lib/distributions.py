@@ -46,6 +46,24 @@ class DiagonalGaussian:
         """
         return _sum_observed(self.log_prob_per_feature(x), m)
 
+    def log_prob_table(self, x: Float[Tensor, "N D"], m: Bool[Tensor, "N D"], out: Tensor) -> Float[Tensor, "G N"]:
+        """Of G distributions [G, D]: log p_g(x_n,obs) for every pair, written to `out`, all in double precision.
+
+        `x` must be zero at missing positions.
+        """
+        loc, scale, observed = self.loc.double(), self.scale.double(), m.double()
+        constant = -scale.log() - _HALF_LOG_2PI
+        if scale.min() < 1e-4:  # the products below would cancel badly: feature by feature, u = (x - mu) / sigma
+            torch.mm(constant, observed.T, out=out)
+            for d in range(x.shape[1]):
+                u = (x[:, d] - loc[:, d : d + 1]).div_(scale[:, d : d + 1])  # [G, N]
+                out.addcmul_(u.square_(), observed[:, d], value=-0.5)
+            return out
+        # sum_d m_d log N(x_d; mu_d, sigma_d^2) is linear in (m x^2, m x, m): one matrix product for all pairs
+        precision = scale.pow(-2)
+        weights = torch.cat([-0.5 * precision, loc * precision, constant - 0.5 * loc.square() * precision], -1)
+        return torch.mm(weights, torch.cat([x.square(), x, observed], -1).T, out=out)  # [G, 3 D] times [3 D, N]
+
     def sample(self, generator: Generator | None = None) -> Float[Tensor, "..."]:
         return (self.loc + self.scale * normal(self.loc, self.loc.shape, generator)).detach()
 
@@ -74,6 +92,11 @@ class Bernoulli:
 
     def log_prob(self, x: Float[Tensor, "..."], m: Bool[Tensor, "B D"] | None = None) -> Float[Tensor, "..."]:
         return _sum_observed(self.log_prob_per_feature(x), m)
+
+    def log_prob_table(self, x: Float[Tensor, "N D"], m: Bool[Tensor, "N D"], out: Tensor) -> Float[Tensor, "G N"]:
+        """Of G distributions [G, D]: log p_g(x_n,obs) for every pair, written to `out`."""
+        pairs = zip(x, m.unsqueeze(1), strict=True)  # row [D], mask [1, D]
+        return out.copy_(torch.stack([self.log_prob(row, mask) for row, mask in pairs], 1))
 
     def sample(self, generator: Generator | None = None) -> Float[Tensor, "..."]:
         u = uniform(self.logits, self.logits.shape, generator)

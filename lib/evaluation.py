@@ -65,33 +65,13 @@ def grid_log_likelihood(
     total = x.new_full((len(x),), -math.inf)
     with _evaluation_mode(model):
         for z in grid.split(chunk):
-            log_p = _log_likelihood_table(model.decode(z.to(parameter.dtype)), x, m, table[: len(z)])
+            log_p = model.decode(z.to(parameter.dtype)).log_prob_table(x, m, table[: len(z)])
             log_p += model.log_prior(z).unsqueeze(1)  # log p(x_n,obs, z_g), [g, N]
             top = log_p.amax(0)  # [N]
             # exp(-80) adds nothing to a sum of at least one, and below it a processor takes several times as long.
             sums = terms[: len(z)].copy_(log_p.sub_(top)).clamp_min_(-80.0).exp_().sum(0)
             total = torch.logaddexp(total, top + sums.double().log())
     return total + 2 * math.log(2 * limit / points)
-
-
-def _log_likelihood_table(likelihood, x: Tensor, m: Tensor, out: Tensor) -> Tensor:
-    """log p(x_n,obs | z_g) for every pair, written to `out` [g, N], double precision."""
-    if not isinstance(likelihood, DiagonalGaussian):
-        pairs = zip(x, m.unsqueeze(1), strict=True)  # row [D], mask [1, D]
-        return out.copy_(torch.stack([likelihood.log_prob(row, mask) for row, mask in pairs], 1))
-    loc, scale, observed = likelihood.loc.double(), likelihood.scale.double(), m.double()
-    constant = -scale.log() - 0.5 * math.log(2 * math.pi)
-    if scale.min() < 1e-4:  # the products below would cancel badly: feature by feature, u = (x - mu) / sigma
-        torch.mm(constant, observed.T, out=out)
-        for d in range(x.shape[1]):
-            u = (x[:, d] - loc[:, d : d + 1]).div_(scale[:, d : d + 1])  # [g, N]
-            out.addcmul_(u.square_(), observed[:, d], value=-0.5)
-        return out
-    # sum_d m_d log N(x_d; mu_d, sigma_d^2) is linear in (m x^2, m x, m): one matrix product for all pairs
-    precision = scale.pow(-2)
-    weights = torch.cat([-0.5 * precision, loc * precision, constant - 0.5 * loc.square() * precision], -1)  # [g, 3 D]
-    features = torch.cat([x.square(), x, observed], -1)  # [N, 3 D]; x is zero where missing
-    return torch.mm(weights, features.T, out=out)
 
 
 @torch.no_grad()

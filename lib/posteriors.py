@@ -12,7 +12,7 @@ import torch
 
 from . import missingness
 from .distributions import Bernoulli, DiagonalGaussian, MixtureOfGaussians
-from .evaluation import _evaluation_mode, _log_likelihood_table, _log_weights, grid_log_likelihood
+from .evaluation import _evaluation_mode, _log_weights, grid_log_likelihood
 from .models import VAE
 from .objectives import encode_completed, imputation_mixture
 from .shapes import Bool, Float, Tensor
@@ -274,7 +274,7 @@ class _Grid:
     def log_joint(self, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"]) -> Float[Tensor, "G B"]:
         """log p(x_obs, z) of every row at every point."""
         x = torch.where(m, x, 0.0).double()
-        table = _log_likelihood_table(self.likelihood, x, m, x.new_empty(len(self.z), len(x)))
+        table = self.likelihood.log_prob_table(x, m, x.new_empty(len(self.z), len(x)))
         return table.add_(self.log_prior)
 
 

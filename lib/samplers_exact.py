@@ -9,7 +9,6 @@ import math
 
 import torch
 
-from .distributions import DiagonalGaussian
 from .models import VAE
 from .samplers import Completions, Sampler
 from .shapes import Bool, Float, Tensor
@@ -129,23 +128,11 @@ def grid_log_joint(
 def _grid_chunks(model: VAE, x: Tensor, m: Tensor, points: int, limit: float):
     """Of some cells at a time: their centres [g, 2] and log p(x_obs, z) [B, g], in the precision of the decoder."""
     parameter = next(model.decoder.parameters())
+    x = x.double()
     axis = (torch.arange(points, device=parameter.device, dtype=torch.float64) + 0.5) * (2 * limit / points) - limit
     for z in torch.cartesian_prod(axis, axis).to(parameter.dtype).split(_CHUNK):
-        yield z, _log_likelihood_table(model.decode(z), x, m) + model.log_prior(z)
-
-
-def _log_likelihood_table(likelihood, x: Tensor, m: Tensor) -> Float[Tensor, "B g"]:
-    """log p(x_b,obs | z_g) for every pair; x is zero where missing."""
-    if not isinstance(likelihood, DiagonalGaussian):
-        return torch.stack([likelihood.log_prob(row, seen) for row, seen in zip(x, m.unsqueeze(1), strict=True)])
-    # sum_d m_d log N(x_d; mu_d, sigma_d^2) is linear in (m x^2, m x, m): one matrix product for all pairs, in double
-    # precision, as its terms are large and cancel.
-    loc, scale, x, observed = likelihood.loc.double(), likelihood.scale.double(), x.double(), m.double()
-    precision = scale.pow(-2)
-    constant = -scale.log() - 0.5 * math.log(2 * math.pi) - 0.5 * loc.square() * precision
-    weights = torch.cat([-0.5 * precision, loc * precision, constant], -1)  # [g, 3 D]
-    features = torch.cat([x.square(), x, observed], -1)  # [B, 3 D]
-    return (features @ weights.T).to(likelihood.loc.dtype)
+        table = model.decode(z).log_prob_table(x, m, x.new_empty(len(z), len(x)))  # [g, B]
+        yield z, table.T.to(parameter.dtype) + model.log_prior(z)
 
 
 def _check(model: VAE, *, points: int, limit: float, batch: int = 1, slack: float = 1.0, patience: int = 1) -> None:
