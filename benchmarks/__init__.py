@@ -4,6 +4,7 @@
     python -m benchmarks.growth       how the cost grows with budget, batch, features and number of runs
     python -m benchmarks.evaluation   the grid log-likelihood and the importance-sampled bound beside their products
     python -m benchmarks.tried        what might make a step faster, and whether it does
+    python -m benchmarks.recipe       a step of the shorter training (scale fast) beside one of the paper's settings
     python -m benchmarks.profile      which operators a step spends its time in
 
 `--setting miniboone` (or any other experiment) measures its networks instead of those of mog. `--record` keeps the

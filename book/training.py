@@ -350,6 +350,7 @@ table("gpu", "tab-step-cost-gpu", caption, cost.groups_table(on_gpu))
 # | `python -m benchmarks.growth` | {numref}`fig-step-growth`, {numref}`tab-step-growth` |
 # | `python -m benchmarks.evaluation` | {numref}`tab-evaluation-cost` |
 # | `python -m benchmarks.tried` | {numref}`tab-tried` |
+# | `python -m benchmarks.recipe` | {numref}`tab-fast`, {numref}`fig-fast` |
 # | `python -m benchmarks.profile --method MissVAE` | the operators of a step, for what is slower than expected |
 #
 # Each takes a few minutes of one core, the images about seven; `--help` lists the options, `--record` keeps the

@@ -52,7 +52,7 @@ def _reduced(records: list[Record]) -> str:
     said = [f"networks of a {name} of the size" for name in _values(records, "network") if name not in ours]
     for key, words in (
         ("batch_size", "batches of {}"), ("learning_rate", "learning rate {}"),
-        ("schedule", "{} schedule"),
+        ("schedule", "{} schedule"), ("optimiser", "optimiser {}"),
         ("importance_samples", "{} importance samples"), ("refit_steps", "refit of {} steps"),
     ):  # fmt: skip
         if values := [value for value in _known(records, key) if value != "0"]:

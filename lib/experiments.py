@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from . import checkpoints, datasets, locks, models, names, records, scoring, training
 from .methods import get as get_method
-from .plans import EXPERIMENTS, SEEDS, Experiment, Scale
+from .plans import EXPERIMENTS, SEEDS, TRAINING, Experiment, Scale
 from .records import Record
 
 SCALES = records.SCALES
@@ -25,7 +25,6 @@ _SCALE = {
     "images": ("val_rows", "network", "batch_size", "learning_rate"),
     "imputers": ("imputer_grid", "jsd_rows", "jsd_samples"),
 }
-_TRAINING = ("batch_size", "learning_rate", "schedule")  # settings of a training that a scale may replace
 
 
 def recorded(experiment: str, scale: str | None = None) -> list[Record]:
@@ -117,7 +116,7 @@ def _facts(plan: Experiment, how: Scale) -> dict:
     keys = _SCALE[plan.evaluation] + (_SCALE["images"] if plan.images else ())
     keys += _SCALE["imputers"] if plan.imputers else ()
     facts = {key: getattr(how, key) or getattr(plan.settings, key, 0) for key in keys}
-    return facts | {key: value for key in _TRAINING if (value := getattr(how, key))}
+    return facts | how.training
 
 
 def _source(plan: Experiment, how: Scale, scale: str, data: str) -> str:
@@ -260,7 +259,7 @@ def _train(
     plan = EXPERIMENTS[first["experiment"]]
     how, method = plan.scales[first["scale"]], get_method(first["method"])
     length = {key: first[key] for key in ("epochs", "steps") if key in first}
-    other = {key: first[key] for key in _TRAINING if key in first}
+    other = {key: first[key] for key in TRAINING if key in first}
     settings = plan.settings_of(method, first["budget"], length, **other)
     content = _content(plan.dataset, first["data_source"], os.environ.get("MISSVAE_DATA"))
     rows = {seed: scoring.rows(content, request) for seed, request in ask.items()}

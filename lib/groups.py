@@ -29,6 +29,8 @@ def obstacle(run: Run) -> str:
         return "some of its parameters are fixed"
     if run.method.imputes and run.sampler.alone:
         return f"its sampler ({run.sampler.name}) is written for a single run"
+    if run.settings.optimiser != "amsgrad":
+        return f"its optimiser ({run.settings.optimiser}) is written for a single run"
     if run.settings.gradient == "dreg":
         return "gradient 'dreg' hooks into the backward pass of a single run"
     return ""

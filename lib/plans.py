@@ -9,6 +9,7 @@ from . import models, names, oracles, samplers
 from .methods import FIGURE2, Method
 from .runs import Settings
 
+TRAINING = ("batch_size", "learning_rate", "schedule", "optimiser")  # settings that a scale may replace
 SEEDS = (20220118, 2022011811, 2022011822, 2022011833, 2022011844)
 
 
@@ -29,7 +30,7 @@ class Scale:
         jsd_rows, jsd_samples: of the divergence of the imputations from the true ones; 0 rows = all.
         look_rows, look_points, look_draws: training rows (0 = no look), points per axis of a picture, and draws, when a
             fitted model is looked at (`lib.inspection`).
-        network, batch_size, learning_rate, schedule: instead of the paper's.
+        network, batch_size, learning_rate, schedule, optimiser: instead of the paper's.
     """
 
     epochs: int | None = None
@@ -57,10 +58,16 @@ class Scale:
     batch_size: int = 0
     learning_rate: float = 0.0
     schedule: str = ""
+    optimiser: str = ""
 
     @property
     def length(self) -> dict[str, int]:
         return {"epochs": self.epochs} if self.steps is None else {"steps": self.steps}
+
+    @property
+    def training(self) -> dict:
+        """The settings that it replaces."""
+        return {name: value for name in TRAINING if (value := getattr(self, name))}
 
 
 @dataclass(frozen=True)
@@ -235,7 +242,9 @@ _MOG = Experiment(
         "laptop": Scale(epochs=30, seeds=SEEDS[:3], budgets=(5, 15), evaluate_every=15, look_rows=300),
         "paper": Scale(epochs=500, budgets=(5, 15, 25), look_rows=300),
         # another, shorter training, and no scale of the paper's: see `records.SCALES`
-        "fast": Scale(epochs=100, seeds=SEEDS[:3], evaluate_every=10, learning_rate=1e-3, schedule="cooldown"),
+        "fast": Scale(
+            epochs=90, seeds=SEEDS[:3], evaluate_every=10, batch_size=256, schedule="warmup-cosine", optimiser="muon"
+        ),
     },
     evaluation="grid",
     look_at=(20, 21, 22, 23, 24),

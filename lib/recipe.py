@@ -1,5 +1,6 @@
 """A shorter training than the paper's: what its records say beside those of the paper's settings."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,12 +25,8 @@ def settings_table() -> str:
     """In what the two trainings differ."""
     plan = EXPERIMENTS["mog"]
     paper, fast = plan.scales["paper"], plan.scales["fast"]
-    usual = plan.settings
-    rows = [
-        ["epochs", paper.epochs, fast.epochs],
-        ["learning rate", f"{usual.learning_rate:g}", f"{fast.learning_rate:g} at first"],
-        ["schedule", usual.schedule, fast.schedule],
-    ]
+    rows = [["epochs", paper.epochs, fast.epochs]]
+    rows += [[name.replace("_", " "), getattr(plan.settings, name), value] for name, value in fast.training.items()]
     return markdown(["", "paper's settings", "fast"], rows)
 
 
@@ -41,16 +38,16 @@ def runs_of(records: Sequence[Record], method: str) -> list[Record]:
     )
 
 
-def milliseconds(measured: Measured | None, method: str) -> float | None:
-    """Of a step on one core, as `benchmarks.steps` measured it; both trainings take the same steps."""
-    asked = {"setting": "mog", "method": method, "budget": BUDGET, "runs": 1}
-    rows = [row for row in (measured.rows if measured else ()) if asked.items() <= row.items()]
-    return rows[0]["ms_per_step"] if rows else None
+def step_times(measured: Measured | None, method: str) -> tuple[float, float]:
+    """Milliseconds of a step of the paper's settings on one core, as `benchmarks.recipe` measured it, and how many of
+    them a step of the shorter training takes; nan where it was not measured."""
+    rows = [row for row in (measured.rows if measured else ()) if row["method"] == method]
+    return (rows[0]["paper_ms"], rows[0]["ratio"]) if rows else (math.nan, math.nan)
 
 
 class Outcome(NamedTuple):
     """Test log-likelihoods of a method after both trainings at equal seeds, their difference (fast minus paper) with
-    its interval, and the ratio of the numbers of steps."""
+    its interval, and the ratio of the times of training."""
 
     paper: list[float]
     fast: list[float]
@@ -64,7 +61,9 @@ class Outcome(NamedTuple):
         return "reached" if low > -MARGIN else "not reached" if high < -MARGIN else "undecided"
 
 
-def outcome(paper: Sequence[Record], fast: Sequence[Record], method: str) -> Outcome | None:
+def outcome(
+    paper: Sequence[Record], fast: Sequence[Record], method: str, measured: Measured | None
+) -> Outcome | None:
     """None where one of the two was not run."""
     sides = [{r.request["seed"]: r for r in runs_of(records, method)} for records in (paper, fast)]
     shared = sorted(sides[0].keys() & sides[1].keys())
@@ -72,21 +71,23 @@ def outcome(paper: Sequence[Record], fast: Sequence[Record], method: str) -> Out
         return None
     theirs, ours = ([side[seed].metrics["test_log_likelihood"] for seed in shared] for side in sides)
     steps = [sum(side[seed].provenance["steps"] for seed in shared) for side in sides]
-    return Outcome(theirs, ours, paired_interval(np.subtract(ours, theirs)), steps[1] / steps[0])
+    time = steps[1] / steps[0] * step_times(measured, method)[1]
+    return Outcome(theirs, ours, paired_interval(np.subtract(ours, theirs)), time)
 
 
-def comparison(paper: Sequence[Record], fast: Sequence[Record]) -> str:
+def comparison(paper: Sequence[Record], fast: Sequence[Record], measured: Measured | None) -> str:
     """Per method: the likelihoods of both trainings, their difference, the verdict, and the time of the shorter one."""
     rows = []
     for method in METHODS:
-        if (found := outcome(paper, fast, method)) is None:
+        if (found := outcome(paper, fast, method, measured)) is None:
             rows.append([method, *["not run"] * 6])
             continue
         value, low, high = found.difference
         span = f" [{number(low, '+.2f')}, {number(high, '+.2f')}]" if len(found.fast) > 1 else ""
         means = [number(float(np.mean(side)), ".2f") for side in (found.paper, found.fast)]
         difference = f"{number(value, '+.2f')}{span}"
-        rows.append([method, len(found.fast), *means, difference, f"**{found.verdict}**", f"{found.time:.2f}"])
+        time = "not measured" if math.isnan(found.time) else f"{found.time:.2f}"
+        rows.append([method, len(found.fast), *means, difference, f"**{found.verdict}**", time])
     return markdown(["method", "seeds", "paper's settings", "fast", "fast minus paper", "", "time, paper's = 1"], rows)
 
 
@@ -94,7 +95,7 @@ def sentence(paper: Sequence[Record], fast: Sequence[Record]) -> str:
     """Such as "Reached: MissSIWAE; undecided: MVAE."."""
     methods: dict[str, list[str]] = {}
     for method in METHODS:
-        found = outcome(paper, fast, method)
+        found = outcome(paper, fast, method, None)
         methods.setdefault(found.verdict if found else "not run", []).append(method)
     words = "; ".join(f"{verdict}: {', '.join(some)}" for verdict, some in methods.items())
     return f"{words[0].upper()}{words[1:]}."
@@ -105,16 +106,16 @@ def figure(paper: Sequence[Record], fast: Sequence[Record], measured: Measured |
     fig, axes = panels(1, len(METHODS), height=2.5, sharey=True)
     late = []
     for ax, method in zip(axes, METHODS, strict=True):
-        step = milliseconds(measured, method)
-        for records, shade in ((paper, PAPER), (fast, FAST)):
-            for run in runs_of(records, method) if step else ():
+        usual, ratio = step_times(measured, method)
+        for records, shade, step in ((paper, PAPER, usual), (fast, FAST, ratio * usual)):
+            for run in () if math.isnan(step) else runs_of(records, method):
                 epochs, values = (np.array(run.history[name]) for name in ("evaluation_epoch", "test_log_likelihood"))
                 minutes = epochs * run.provenance["steps"] / run.request["epochs"] * step / 60_000
                 ax.plot(minutes, values, color=shade, linewidth=0.9)
                 ax.plot(minutes[-1], values[-1], "o", color=shade, markersize=3)
                 late.append(values[len(values) // 2 :])
         ax.set(title=method, xlabel="minutes of one core", xscale="log")
-        ax.set_xlim(left=1.0 if step else None)
+        ax.set_xlim(left=None if math.isnan(usual) else 1.0)
     axes[0].set_ylabel("test log-likelihood (nats per row)")
     if late:
         low, high = np.concatenate(late).min(), np.concatenate(late).max()

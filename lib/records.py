@@ -24,7 +24,7 @@ COMMITTED = ROOT / "results"
 SCALES = ("smoke", "laptop", "paper")  # of the paper's training, small to large; "fast" is another training
 SCALED = (  # what differs between scales
     "scale", "epochs", "steps", "seed", "data_source", "train_rows", "val_rows", "test_rows", "grid", "network",
-    "batch_size", "learning_rate", "schedule", "importance_samples", "refit_steps", "refit_samples",
+    "batch_size", "learning_rate", "schedule", "optimiser", "importance_samples", "refit_steps", "refit_samples",
     "imputer_grid", "jsd_rows", "jsd_samples",
 )  # fmt: skip
 NAMED = ("experiment", "scale", "method", "budget", "seed")  # request keys that name the file

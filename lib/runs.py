@@ -21,8 +21,15 @@ from . import checkpoints, samplers
 from .layout import Layout
 from .missingness import Split
 from .models import VAE
+from .optimisers import AMSGrad, Muon
 from .shapes import Float, Tensor
 from .snr import SignalToNoise
+
+_CHOICES = {
+    "schedule": ("constant", "cosine", "warmup-cosine"),
+    "keep": ("last", "best"),
+    "optimiser": ("amsgrad", "muon"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,12 @@ class Settings:
     steps: int | None = None
     batch_size: int = 64
     learning_rate: float = 1e-3
-    schedule: Literal["constant", "cosine", "cooldown"] = "constant"
+    schedule: Literal["constant", "cosine", "warmup-cosine"] = "constant"
     clip_norm: float = 10.0
     gradient: Literal["stl", "path", "dreg"] = "stl"
     sampler_steps: int = 1
     keep: Literal["last", "best"] = "last"
+    optimiser: Literal["amsgrad", "muon"] = "amsgrad"
 
     def __post_init__(self):
         if (self.epochs is None) == (self.steps is None):
@@ -57,12 +65,12 @@ class Settings:
         for name in ("learning_rate", "clip_norm"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ValueError(f"{name} must be a positive number, not {getattr(self, name)!r}.")
-        if self.schedule not in ("constant", "cosine", "cooldown"):
-            raise ValueError(f"schedule must be 'constant', 'cosine' or 'cooldown', not {self.schedule!r}.")
-        if self.keep not in ("last", "best"):
-            raise ValueError(f"keep must be 'last' or 'best', not {self.keep!r}.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {getattr(self, name)!r}.")
 
 
+_WARM_UP = 100  # steps
 _VALIDATION_ROWS = 512  # at once: the memory of a validation pass depends on the networks alone
 
 
@@ -91,7 +99,7 @@ class Run:
         self.layout = Layout([p.shape for p in parameters], self.device)
         self.weights = nn.Parameter(self.layout.pack([p.detach() for p in parameters]))
         self.place(self.weights.detach(), torch.zeros_like(self.weights))
-        self.optimiser = _optimiser(self.weights, settings.learning_rate)
+        self.optimiser = self._optimiser()
         self.steps_per_epoch = math.ceil(len(self.x) / settings.batch_size)
         self.total_steps = settings.steps or self.steps_per_epoch * settings.epochs
         self.step, self.seconds, self.history = 0, 0.0, {}
@@ -102,6 +110,11 @@ class Run:
         self.snr = SignalToNoise(len(self.weights), self.device) if signal_to_noise else None
         self.state = self._first_imputations(self.x, self.m)
         self.state_val = None if self.x_val is None else self._first_imputations(self.x_val, self.m_val)
+
+    def _optimiser(self) -> AMSGrad | Muon:
+        if self.settings.optimiser == "muon":
+            return Muon(self.weights, self.layout, self.settings.learning_rate)
+        return AMSGrad(self.weights, self.settings.learning_rate)
 
     @property
     def encoder_size(self) -> int:
@@ -141,20 +154,16 @@ class Run:
         return torch.stack([loss.detach(), norm])
 
     def descend(self, norm: Tensor) -> None:
-        """One step along the gradient in `weights.grad`, which has this norm, clipped."""
-        group = self.optimiser.param_groups[0]
-        group["lr"] = group["lr"].fill_(self.learning_rate) if torch.is_tensor(group["lr"]) else self.learning_rate
-        # As `clip_grad_norm_` does it, but divided in the fused update: that spares a pass over all weights.
-        self.optimiser.grad_scale = ((norm + 1e-6) / self.settings.clip_norm).clamp(min=1)
-        self.optimiser.step()
+        """One step along the gradient in `weights.grad`, which has this norm, clipped as `clip_grad_norm_` does it."""
+        self.optimiser.descend(self.learning_rate, ((norm + 1e-6) / self.settings.clip_norm).clamp(min=1))
 
     @property
     def learning_rate(self) -> float:
-        """Of the current step. It falls to 0 along a cosine over all steps, or in a line over the last fifth."""
-        rate, left = self.settings.learning_rate, 1 - self.step / self.total_steps
-        if self.settings.schedule == "cosine":
-            return 0.5 * rate * (1 + math.cos(math.pi * (1 - left)))
-        return rate * min(1.0, 5 * left) if self.settings.schedule == "cooldown" else rate
+        """Of the current step; a cosine falls to 0 over all steps, a warm-up multiplies it by a line from 0 to 1."""
+        rate, schedule = self.settings.learning_rate, self.settings.schedule
+        if "cosine" in schedule:
+            rate *= 0.5 * (1 + math.cos(math.pi * self.step / self.total_steps))
+        return rate * min(1.0, (self.step + 1) / _WARM_UP) if "warmup" in schedule else rate
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """The rows of this step, [B, D] or completed [K, B, D]; from the second epoch on the sampler refreshes them."""
@@ -216,7 +225,7 @@ class Run:
             # A bound with marginal imputations says nothing about a model that imputes: it counts if there is no other.
             counts = not self.method.imputes or self._validation_refreshes or (last and not self.best)
             if counts and bound > self.best.get("bound", -math.inf):
-                self.best = {"bound": bound, "epoch": epoch, "model": self._model_state()}
+                self.best = {"bound": bound, "epoch": epoch, "model": _copied(self.model.state_dict())}
             if last and self.best:
                 self.model.load_state_dict(self.best["model"])
         return bound
@@ -261,23 +270,13 @@ class Run:
     def save(self, path: Path) -> None:
         content = {
             "identity": self._identity(), "step": self.step, "seconds": self.seconds, "bound_sum": self.bound_sum,
-            "history": self.history, "optimiser": self._optimiser_state(),
-            "model": self._model_state(), "best": self.best,
+            "history": self.history, "optimiser": _copied(self.optimiser.state_dict()),
+            "model": _copied(self.model.state_dict()), "best": self.best,
             "noise": self.noise.get_state(), "dropout": [get() for get, _ in self._dropout()],
             "state": [t.clone() for t in self.state or ()], "state_val": list(self.state_val or ()),
             "snr": self.snr.state() if self.snr else None,
         }  # fmt: skip
         checkpoints.save(content, path)
-
-    # Copies: views would bring the storage of their whole group along.
-
-    def _model_state(self) -> dict[str, Tensor]:
-        return {name: value.clone() for name, value in self.model.state_dict().items()}
-
-    def _optimiser_state(self) -> dict:
-        content = self.optimiser.state_dict()
-        states = content["state"].items()
-        return content | {"state": {n: {name: t.clone() for name, t in state.items()} for n, state in states}}
 
     def resume(self, path: Path) -> None:
         """Continue from the checkpoint, if there is one."""
@@ -331,8 +330,7 @@ def _stream(seed: int, purpose: str, epoch: int = 0) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _optimiser(weights: nn.Parameter, learning_rate: float) -> torch.optim.Adam:
-    """AMSGrad, fused; on a GPU with rate and step count on the device, as a captured step needs them."""
-    cuda = weights.is_cuda
-    rate = torch.tensor(learning_rate, device=weights.device) if cuda else learning_rate
-    return torch.optim.Adam([weights], rate, amsgrad=True, fused=True, capturable=cuda)
+def _copied(content: dict) -> dict:
+    """With clones of its tensors: a view would bring the storage of its whole group along."""
+    copies = {name: value.clone() if torch.is_tensor(value) else value for name, value in content.items()}
+    return {name: _copied(value) if isinstance(value, dict) else value for name, value in copies.items()}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import common, evaluation, floors, growth, memory, profile, steps
+from benchmarks import common, evaluation, floors, growth, memory, profile, recipe, steps
 from lib import cost, methods, objectives, records
 from lib.networks import ConvEncoder, ResidualMLP
 from lib.records import RecordError
@@ -421,6 +421,17 @@ def test_tried_has_a_line_per_idea_and_a_column_per_place():
         "| compiled | 0.988 [0.888, 1.09] | 1.10 [1.00, 1.20] |",
         "| threads |  | 1.25 [1.15, 1.35] |",
     ]
+
+
+def test_both_trainings_are_timed_in_turn(capsys, results):
+    assert recipe.main(["--json", "--record", "--rounds", "2", "--method", "MissSVAE"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["method"], row["paper_batch"], row["fast_batch"]) == ("MissSVAE", 64, 256)
+    assert row["paper_ms"] < row["fast_ms"] and 1 < row["ratio"] < 20
+    assert cost.read("recipe").rows == [row]
+    with pytest.raises(SystemExit):
+        recipe.main(["--setting", "miniboone"])
+    assert "only mog" in capsys.readouterr().err
 
 
 def test_groups_on_a_gpu_are_tabled_from_their_records():

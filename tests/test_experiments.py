@@ -163,7 +163,7 @@ def test_the_shorter_training_is_drawn_only_where_it_is_asked_for(small):
     made = experiments.run("mog", **ASKED | {"scale": "fast"})
     experiments.run("mog", **ASKED | {"scale": "fast", "epochs": 2})  # not the scale's length
     assert {r.request["scale"] for r in experiments.recorded("mog")} == {"smoke"}
-    assert experiments.recorded("mog", "fast") == made and made[0].request["schedule"] == "cooldown"
+    assert experiments.recorded("mog", "fast") == made and made[0].request["optimiser"] == "muon"
     with pytest.raises(ValueError, match="unknown scale"):
         experiments.recorded("mog", "fats")
 

@@ -31,40 +31,43 @@ FAST = (
 )
 
 
+MEASURED = cost.Measured("recipe", {}, [{"method": m, "paper_ms": 12.0, "ratio": 0.5} for m in recipe.METHODS])
+
+
 def rows(table: str) -> dict[str, list[str]]:
     lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()[2:]]
     return {line[0]: line[1:] for line in lines}
 
 
 def test_the_shorter_training_is_held_against_the_same_seeds():
-    table = rows(recipe.comparison(PAPER, FAST))
-    assert table["MVAE"] == ["3", "−3.10", "−3.00", "+0.10 [+0.10, +0.10]", "**reached**", "0.18"]
-    assert table["MissSVAE"][3:] == ["−1.00 [−1.00, −1.00]", "**not reached**", "0.18"]
+    table = rows(recipe.comparison(PAPER, FAST, MEASURED))
+    assert table["MVAE"] == ["3", "−3.10", "−3.00", "+0.10 [+0.10, +0.10]", "**reached**", "0.09"]
+    assert table["MissSVAE"][3:] == ["−1.00 [−1.00, −1.00]", "**not reached**", "0.09"]
     assert table["MissSIWAE"][4] == "**undecided**"
     assert table["DeMissVAE"][:5] == ["1", "−3.00", "−3.05", "−0.05", "**undecided**"]
     words = recipe.sentence(PAPER, FAST)
     assert words == "Reached: MVAE; not reached: MissSVAE; undecided: MissSIWAE, DeMissVAE."
     assert recipe.sentence(PAPER, FAST[:3]) == "Reached: MVAE; not run: MissSVAE, MissSIWAE, DeMissVAE."
-    assert set(rows(recipe.comparison(PAPER, []))["MVAE"]) == {"not run"}
+    assert set(rows(recipe.comparison(PAPER, [], MEASURED))["MVAE"]) == {"not run"}
 
 
 def test_other_budgets_and_failed_runs_do_not_count():
     failed = Record(FAST[0].request, "failed", {}, {}, {})
     others = runs("MVAE", (-1.0, -1.0, -1.0), scale="fast", epochs=90, budget=15)
-    assert recipe.comparison(PAPER, [*FAST, failed, *others]) == recipe.comparison(PAPER, FAST)
+    assert recipe.comparison(PAPER, [*FAST, failed, *others], MEASURED) == recipe.comparison(PAPER, FAST, MEASURED)
 
 
 def test_time_is_that_of_the_steps_on_one_core():
-    row = {"setting": "mog", "budget": 5, "runs": 1, "ms_per_step": 12.0}
-    measured = cost.Measured("steps", {}, [row | {"method": method} for method in recipe.METHODS])
-    fig = recipe.figure(PAPER, FAST, measured)
+    fig = recipe.figure(PAPER, FAST, MEASURED)
     ends = [line.get_xdata()[0] for line in fig.axes[0].lines if len(line.get_xdata()) == 1]
-    assert ends == pytest.approx([10.0] * 3 + [1.8] * 3)  # 50 000 and 9000 steps of 12 ms, in minutes
+    assert ends == pytest.approx([10.0] * 3 + [0.9] * 3)  # 50 000 steps of 12 ms and 9000 of 6 ms, in minutes
     assert [len(ax.lines) for ax in fig.axes] == [12, 12, 12, 8]
     assert [len(ax.lines) for ax in recipe.figure(PAPER, FAST, None).axes] == [0] * 4
+    assert rows(recipe.comparison(PAPER, FAST, None))["MVAE"][-1] == "not measured"
 
 
 def test_settings_are_those_of_the_plans():
     table = rows(recipe.settings_table())
-    assert table["schedule"] == ["constant", "cooldown"] and table["epochs"][0] == "500"
+    assert table["batch size"] == ["64", "256"] and table["epochs"][0] == "500"
+    assert table["schedule"] == ["constant", "warmup-cosine"] and table["optimiser"] == ["amsgrad", "muon"]
     assert int(table["epochs"][1]) <= 100  # a fifth

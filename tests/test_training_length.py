@@ -41,13 +41,13 @@ def test_the_cosine_reaches_zero_with_the_last_step(monkeypatch):
     assert rates == pytest.approx([0.005 * (1 + math.cos(math.pi * step / 12)) for step in range(12)])
 
 
-def test_a_cooldown_falls_in_a_line_over_the_last_fifth():
-    run = tiny.run("MVAE", settings=dataclasses.replace(STEPS, steps=20, schedule="cooldown", learning_rate=1e-2))
-    rates = []
-    for _ in range(20):
+def test_a_warm_up_multiplies_the_cosine(monkeypatch):
+    monkeypatch.setattr(runs, "_WARM_UP", 4)
+    settings = dataclasses.replace(STEPS, schedule="warmup-cosine", learning_rate=1e-2)
+    run, cosine = tiny.run("MVAE", settings=settings), [0.005 * (1 + math.cos(math.pi * i / 12)) for i in range(12)]
+    for step, factor in enumerate([0.25, 0.5, 0.75, *[1.0] * 9]):
         run.train_step()
-        rates.append(run.optimiser.param_groups[0]["lr"])
-    assert rates == pytest.approx([1e-2] * 16 + [1e-2, 7.5e-3, 5e-3, 2.5e-3])
+        assert run.optimiser.param_groups[0]["lr"] == pytest.approx(factor * cosine[step])
 
 
 @pytest.mark.parametrize(("every", "steps"), [(1, [*range(1, 13)]), (5, [1, 6, 11, 12]), (100, [1, 12])])
@@ -58,11 +58,13 @@ def test_evaluation_by_steps(every, steps):
     assert "evaluation_epoch" not in history
 
 
+@pytest.mark.parametrize("optimiser", ["amsgrad", "muon"])
 @pytest.mark.parametrize("stop", [3, 6, 11, 12])
-def test_steps_resume_to_the_same_result(tmp_path, monkeypatch, stop):
+def test_steps_resume_to_the_same_result(tmp_path, monkeypatch, stop, optimiser):
+    settings = dataclasses.replace(STEPS, keep="best", optimiser=optimiser)
     options = {
         "evaluate": lambda model, seed: {"score": float(next(model.parameters()).detach().sum())},
-        "evaluate_every": 5, "evaluate_unit": "steps", "settings": dataclasses.replace(STEPS, keep="best"),
+        "evaluate_every": 5, "evaluate_unit": "steps", "settings": settings,
     }  # fmt: skip
     whole = tiny.train("DeMissVAE", **options)[0]
     with monkeypatch.context() as patch:
@@ -145,9 +147,10 @@ def test_the_best_model_needs_validation_rows():
         tiny.train("MVAE", settings=dataclasses.replace(STEPS, keep="best"), data=training.Split(rows.x, rows.m))
 
 
-def test_keep_is_last_or_best():
-    with pytest.raises((ValueError, TypeError), match="keep"):  # the latter of the type checks that tests switch on
-        dataclasses.replace(STEPS, keep="first")
+@pytest.mark.parametrize(("name", "value"), [("keep", "first"), ("schedule", "linear"), ("optimiser", "sgd")])
+def test_what_is_chosen_by_name_is_known(name, value):
+    with pytest.raises((ValueError, TypeError), match=name):  # the latter of the type checks that tests switch on
+        dataclasses.replace(STEPS, **{name: value})
 
 
 # ---- validation in parts, half a model ----------------------------------------------------------------------
