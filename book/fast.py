@@ -93,10 +93,9 @@ book.figure("fast", fig, f"{words} Time of a step: {cost.caption(measured, '')}"
 # {glue:text}`fast-caption`
 # ```
 #
-# The curves say what a schedule can do and what it cannot. Where the grey lines jump about a level, letting the rate
-# fall can bring a run to rest near that level early. Where they climb to the end, as those of MissSVAE do, the weights
-# are on their way, not astray; a rate that falls stops them sooner. No setting of rate, batch size or averaging that
-# was tried on MissSVAE made that climb much shorter.
+# Where the grey lines jump about a level, as those of DeMissVAE do, a rate that falls brings a run to rest. Where they
+# climb to the end, as those of MissSVAE do, it is Muon that shortens the way: with AMSGrad alone, no setting of rate,
+# batch size or averaging of weights that was tried came as far in that time.
 #
 # The records of the two trainings never share a figure elsewhere in this book: no figure of the paper is drawn from
 # `fast` runs. To use it on your own: `python -m lib run mog --scale fast --method MissSIWAE`.

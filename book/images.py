@@ -187,13 +187,13 @@ for name in reference.IMAGES:
 #
 # ### Looked into: short trainings
 #
-# **DeMissVAE is last, and a rule has a part in it.** Of each run the epoch with the best bound on validation images is
-# kept, for DeMissVAE the bound {eq}`eq-cvi` with its entropy. {glue:text}`kept` In the first epoch
-# DeMissVAE's sampler is still at rest and the holes are filled with independent pixels; from the second on with what
-# the model imagines, and the bound is lower ({numref}`fig-images-curves`). In a training as short as ours the later
-# epochs do not make up for that, so that what is judged is a decoder that has seen one epoch, where those of the other
-# methods have seen four or five. How much of the distance this explains was not measured; {numref}`fig-images` says
-# nothing about DeMissVAE in a training of the paper's length.
+# **DeMissVAE is last.** Of each run the epoch with the best bound on validation images is kept, for DeMissVAE the bound
+# {eq}`eq-cvi` with its entropy, taken where its sampler has completed them. {glue:text}`kept` In the first epoch the
+# sampler is at rest and the holes hold independent pixels, which says nothing about a model that imputes; from then on
+# they turn, one draw per epoch, into what the model imagines. The bound falls on that way
+# ({numref}`fig-images-curves`), be the model better or not, so that in a training as short as ours the rule may still
+# choose an early epoch. And five epochs are five draws of a chain whose imputations the decoder learns from.
+# {numref}`fig-images` says nothing about DeMissVAE in a training of the paper's length.
 #
 # **With the plain ELBO, mixtures are slower at first.** On MNIST the paper has MissSVAE above MVAE; here all its runs
 # are below, though too few share a seed to decide. All bounds are still rising at the end of training, and a mixture
