@@ -187,15 +187,16 @@ for name in reference.IMAGES:
 #
 # ### Looked into: short trainings
 #
-# **DeMissVAE is last on MNIST and among the first on Omniglot.** Of each run the epoch with the best bound on validation
-# images is kept, for DeMissVAE the bound {eq}`eq-cvi` with its entropy, taken where its sampler has completed them.
-# {glue:text}`kept` In the first epoch the sampler is at rest and the holes hold independent pixels, which says nothing
-# about a model that imputes; from then on they turn, one draw per epoch, into what the model imagines. On MNIST the
-# bound falls on that way ({numref}`fig-images-curves`), be the model better or not, so that in a training as short as
-# ours the rule may still choose an early epoch. On Omniglot, whose pictures are mostly paper, it hardly falls. Five
-# epochs are five draws of a chain from whose imputations the decoder learns: {numref}`fig-images` says little about
-# DeMissVAE in a training of the paper's length. Where a refit lowered the bound instead of raising it, it was of a
-# MNIST run of DeMissVAE that had kept an early epoch; its height in the figure is too low by about as much.
+# **DeMissVAE is last on MNIST and among the first on Omniglot.** Of each run the epoch with the best bound on
+# validation images is kept, for DeMissVAE the bound {eq}`eq-cvi` with its entropy, taken where its sampler has
+# completed them. {glue:text}`kept` In the first epoch the sampler is at rest and the holes hold independent pixels,
+# which says nothing about a model that imputes; from then on they turn, one draw per epoch, into what the model
+# imagines. On MNIST the bound falls on that way ({numref}`fig-images-curves`), be the model better or not, so that in a
+# training as short as ours the rule may still choose an early epoch. On Omniglot, whose pictures are mostly paper, it
+# hardly falls. Five epochs are five draws of a chain from whose imputations the decoder learns: {numref}`fig-images`
+# says little about DeMissVAE in a training of the paper's length. Where a refit lowered the bound instead of raising
+# it, it was of a MNIST run of DeMissVAE that had kept an early epoch; its height in the figure is too low by about as
+# much.
 #
 # **With the plain ELBO, mixtures are slower at first.** On MNIST the paper has MissSVAE above MVAE; here all its runs
 # are below, though too few share a seed to decide. All bounds are still rising at the end of training, and a mixture
