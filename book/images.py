@@ -195,8 +195,7 @@ for name in reference.IMAGES:
 # training as short as ours the rule may still choose an early epoch. On Omniglot, whose pictures are mostly paper, it
 # hardly falls. Five epochs are five draws of a chain from whose imputations the decoder learns: {numref}`fig-images`
 # says little about DeMissVAE in a training of the paper's length. Where a refit lowered the bound instead of raising
-# it, it was of a MNIST run of DeMissVAE that had kept an early epoch; its height in the figure is too low by about as
-# much.
+# it, it was of a MNIST run of DeMissVAE that had kept an early epoch; such a run probably stands too low in the figure.
 #
 # **With the plain ELBO, mixtures are slower at first.** On MNIST the paper has MissSVAE above MVAE; here all its runs
 # are below, though too few share a seed to decide. All bounds are still rising at the end of training, and a mixture
