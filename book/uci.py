@@ -168,7 +168,9 @@ table("lost", "tab-uci-lost", f"Expected share of training rows without any valu
 # with {eq}`eq-iwelbo` and $J=50$ samples, learning rate $10^{-4}$, a tenth of the steps of the training.
 # Methods that train stratified use {eq}`eq-siwelbo` here, with as many samples in all. The model $\theta$ is not
 # touched: what
-# improves is our knowledge of its likelihood. In {eq}`eq-estimate` all mixtures are sampled ancestrally.
+# improves is our knowledge of its likelihood. In {eq}`eq-estimate` all mixtures are sampled ancestrally. Should a refit
+# end with a lower {eq}`eq-estimate` than it began with, the encoder as the training left it is used: either bounds the
+# same likelihood from below.
 #
 # One detail differs from the released code on purpose. There the frozen decoder stays in training mode during the
 # refit, so that MINIBOONE's dropout is active in it; here it is in evaluation mode throughout

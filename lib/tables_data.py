@@ -187,8 +187,9 @@ def refit_sentence(records: Sequence[Record]) -> str:
     gains = np.array([m["bound_after_refit"] - m["bound_before_refit"] for m in done])
     up, noise = int((gains > 0).sum()), done[gains.argmin()].get("bound_refit_mc")
     within = f", {abs(gains.min()) / noise:.1f} times its Monte Carlo error" if noise else ""
-    return (
+    told = (
         f"The refit raised the bound in {up} of {gains.size} runs, by a median of "
         f"{number(float(np.median(gains)), '.2f')} nats; the smallest change was {number(float(gains.min()), '+.3f')}"
         f"{within}."
     )
+    return told if up == gains.size else f"{told} Where it fell, the encoder as it was before judges the run."

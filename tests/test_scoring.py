@@ -179,6 +179,26 @@ def test_the_likelihood_is_that_of_the_refitted_encoder(monkeypatch):
     assert record.metrics["bound_refit_mc"] == pytest.approx(squares**0.5 / 30, rel=1e-4)
 
 
+def test_a_refit_that_spoils_the_encoder_does_not_judge_the_run(monkeypatch):
+    """The likelihood is then the one that the encoder of the training finds."""
+    honest, kept, outcome = refit.refit_encoder, [], scoring.outcome
+
+    def spoil(*args, **options):
+        result = honest(*args, **options)
+        with torch.no_grad():
+            for parameter in result.model.encoder.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(7)))
+        return result
+
+    monkeypatch.setattr(refit, "refit_encoder", spoil)
+    monkeypatch.setattr(scoring, "outcome", lambda *a, **o: kept.append(a) or outcome(*a, **o))
+    (record,) = run("gas", seeds=[1], missing=0.8)
+    assert record.metrics["bound_after_refit"] < record.metrics["bound_before_refit"] - 1  # said as it is
+    _, _, _, result, rows, _, _ = kept[0]
+    values, _ = evaluation.iwelbo_estimate(result.model, rows.test.x, samples=40, seed=1)
+    assert record.metrics["test_log_likelihood"] == pytest.approx(float(values.mean()), abs=1e-5)
+
+
 def test_the_network_of_features_is_kept_and_a_damaged_one_is_trained_again(small, trained):
     run("gas", seeds=[1], missing=0.5)
     (path,) = small.glob(".checkpoints/features-gas-smoke-*.pt")
