@@ -151,8 +151,8 @@ table("training", "tab-training", caption, tables_paper.training_table())
 # ## Where paper and code differ, or the paper is silent
 #
 # The rule is to follow the paper where it speaks and the authors' code where the paper is silent. Where the two
-# contradict each other, the code made the published figures, so it is followed, unless that would be a flaw: then
-# this book departs from both, and says so.
+# contradict each other, the code made the published figures, so it is followed, unless that would be a flaw: then the
+# paper is followed where it speaks, and neither where it does not. The last column says which.
 #
 # ```{list-table} Disagreements and gaps.
 # :name: tab-disagreements
@@ -198,7 +198,7 @@ table("training", "tab-training", caption, tables_paper.training_table())
 # * - which model is kept
 #   - not stated
 #   - last on the mixture and tables, best validation bound on images
-#   - as the code
+#   - as the code, but DeMissVAE's first epoch, when its sampler rests, does not count
 # * - refit before testing
 #   - fits the encoder to the complete test rows
 #   - leaves the frozen decoder in training mode: dropout acts, batch statistics follow the test images

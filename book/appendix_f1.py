@@ -160,7 +160,7 @@ book.figure("figure11", figures.figure11(fitted), figures.caption(shown(fitted, 
 
 # %% tags=["remove-cell"]
 table("kl", "tab-posteriors", "The models of {numref}`fig-paper-9` to {numref}`fig-paper-11` in numbers: "
-      "Kullback-Leibler divergences in nats, means over training rows.",
+      "Kullback-Leibler divergences in nats, means over training rows ± their standard error.",
       tables_paper.posterior_table(fitted, FIGURE2))  # fmt: skip
 # claims: fig9
 claims = []

@@ -16,8 +16,9 @@
 #
 # Two things make the paper's training long. With a constant rate the weights never come to rest: they wander about a
 # good place, and the likelihood of {numref}`fig-mog-curves` jumps with them. And some methods, MissSVAE above all,
-# climb slowly to the end, in directions in which the bound is nearly flat; there it helps little to let the rate fall,
-# to average weights or to change the batch. The recipe, called scale `fast`, takes up both:
+# climb slowly to the end, in directions in which the bound is nearly flat; there, as trials without records showed, it
+# helps little to let the rate fall, to average weights or to change the batch. The recipe, called scale `fast`, takes
+# up both:
 #
 # ```{glue:md} recipe
 # :format: myst
@@ -94,8 +95,8 @@ book.figure("fast", fig, f"{words} Time of a step: {cost.caption(measured, '')}"
 # ```
 #
 # Where the grey lines jump about a level, as those of DeMissVAE do, a rate that falls brings a run to rest. Where they
-# climb to the end, as those of MissSVAE do, it is Muon that shortens the way: with AMSGrad alone, no setting of rate,
-# batch size or averaging of weights that was tried came as far in that time.
+# climb to the end, as those of MissSVAE do, it is Muon that shortens the way: in trials without records, with AMSGrad
+# alone, no setting of rate, batch size or averaging of weights came as far in that time.
 #
 # The records of the two trainings never share a figure elsewhere in this book: no figure of the paper is drawn from
 # `fast` runs. To use it on your own: `python -m lib run mog --scale fast --method MissSIWAE`.

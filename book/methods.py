@@ -154,7 +154,7 @@ parameters.check(
 #
 # and the tests check each rung. All become equalities when $q_\phi$ is the exact posterior: then every draw
 # has $\log w(z)=\log p_\theta(x_{\rm obs})$, without variance. There are two ways up: components, which let
-# $q_\phi$ come closer to the posterior {cite:p}`morningstar2021`, and draws. As $K\cdot I$ grows, the
+# $q_\phi$ come closer to the posterior {cite:p}`morningstar2021`, and draws. As $I$ grows, both
 # importance-weighted bounds approach $\log p_\theta(x_{\rm obs})$ itself {cite:p}`burda2016`.
 #
 # A tighter bound is a better objective for $\theta$. It is not automatically one for $\phi$: as $I$ grows,
@@ -464,8 +464,8 @@ book.text("toy-ratio", f"{ratio:.0f}")
 #
 # The result alternates between imputing and learning, in the manner of Monte Carlo EM
 # {cite:p}`dempster1977,wei1990`. The imputations are *persistent*: they are stored for the whole data set and the
-# sampler continues from where it stopped one epoch before, so that a few cheap iterations per epoch, here one, go a
-# long way {cite:p}`younes1999,tieleman2008,simkus2023gibbs`.
+# sampler continues from where it stopped one epoch before, so that a few cheap iterations per epoch, one on the mixture
+# and on images, ten on tables, go a long way {cite:p}`younes1999,tieleman2008,simkus2023gibbs`.
 #
 # ```{prf:algorithm} Training DeMissVAE
 # :label: alg-demiss-loop
@@ -499,7 +499,7 @@ book.text("toy-ratio", f"{ratio:.0f}")
 # ## Conditional samplers
 #
 # DeMissVAE needs draws from $p_\theta(x_{\rm mis}\mid x_{\rm obs})$. Exact ones are out of reach, so
-# approximate chains are used, each advanced by a step or two at a time. After every step the observed values
+# approximate chains are used, each advanced by a few steps at a time. After every step the observed values
 # are put back, $x\leftarrow m\odot x+(1-m)\odot\tilde x$. Missing values are *drawn* from the decoder; its
 # mean would make the imputations too sure of themselves. Samplers live in `lib.samplers` as pairs of pure
 # functions, `init` and `step`.

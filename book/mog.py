@@ -43,10 +43,10 @@ parameters.check(
 # %% [markdown]
 # ## The data
 #
-# The generating density $p^*$ is a mixture of 15 Gaussians in five dimensions, with full covariances and mean zero
-# and unit variance in every dimension. {numref}`fig-mog-density` in {ref}`Appendix E <sec-appendix-e>` shows it two
-# dimensions at a time and says how it was drawn. There are 20 000 rows for training, 100 for validation and 1000 for
-# testing.
+# The generating density $p^*$ is a mixture of 15 Gaussians in five dimensions, with full covariances and mean zero and
+# unit variance in every dimension. {numref}`fig-mog-density` in {ref}`Appendix E <sec-appendix-e>` shows such a
+# density two dimensions at a time and says how it is drawn. There are 20 000 rows for training, 100 for validation and
+# 1000 for testing.
 #
 # In each run exactly half of the training values are hidden, at positions drawn uniformly with the run's
 # seed. A row loses all five values with probability of about $1/32$; such rows say nothing and are removed,
@@ -137,7 +137,7 @@ for name, left, right in (("order", "MissSVAE", "MissIWAE"), ("close", "DeMissVA
 # of standard deviations and its interval under normality. A statement *holds* when the whole interval agrees
 # with it, *does not hold* when the whole interval contradicts it, and is *undecided at this scale* otherwise, which
 # with few seeds is the expected answer for small differences. "Comparable" has no number in the paper; we take a
-# margin of 0.1, one and a half standard errors of a mean over 1000 test rows. Nothing is corrected for the
+# margin of 0.1, about one standard error of a model's mean over the 1000 test rows. Nothing is corrected for the
 # number of statements.
 #
 # ```{glue:md} claims
@@ -157,9 +157,9 @@ for name, left, right in (("order", "MissSVAE", "MissIWAE"), ("close", "DeMissVA
 # **MissSVAE and MissIWAE.** The paper's Table 2 ranks MissIWAE above MissSVAE on these data, over all budgets.
 # MissSVAE minus MissIWAE is {glue:text}`order-short` at budget 5 after the short trainings of scale `laptop`, and
 # {glue:text}`order-long` in those of the paper's length. {numref}`fig-mog-curves` shows why: importance weights learn
-# faster, MissIWAE has come to rest long before the end, and MissSVAE, which rises to the last epoch, passes it. Which
-# of the two a figure shows depends on when it looks, and the paper's ranks include budgets that we did not train to the
-# end.
+# faster, MissIWAE has stopped improving long before the end, and MissSVAE, which rises to the last epoch, passes it.
+# Which of the two a figure shows depends on when it looks, and the paper's ranks include budgets that we did not train
+# to the end.
 #
 # **DeMissVAE and MIWAE.** DeMissVAE minus MIWAE is {glue:text}`close-short` after the short trainings, more than the
 # margin that we allow "comparable", and {glue:text}`close-long` after the long ones. The difference has not changed,

@@ -68,7 +68,8 @@ book.text("sentence", tables_claims.count_sentence(runs))
 #
 # **{glue:text}`sentence`** A comparison is one statement at one setting: a data set, a fraction of missing values, a
 # budget. Where runs are few or short, many stay undecided. The page says so rather than call them a success or a
-# failure.
+# failure. Not all are independent: the ranks of Table 2 ask again, with a margin, what some statements about
+# Figs. 2 to 4 ask without one.
 
 # %% tags=["remove-cell"]
 table("summary", "tab-verdicts", "Comparisons by verdict, and how much of each figure was run.",
@@ -177,7 +178,8 @@ for name, parts in groups.items():
 #
 # ### Ranks
 #
-# The paper's Table 2 ranks its five methods on each kind of data. Each row below compares a method with the next one.
+# The paper's Table 2 ranks its five methods on each kind of data. A row below compares a method with the next one, or,
+# on the mixture, DeMissVAE with the methods of the plain ELBO, which Section 7 puts below it.
 #
 # ```{glue:md} ranks
 # :format: myst

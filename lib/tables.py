@@ -74,34 +74,28 @@ def table3(budgets: Sequence[int] = BUDGETS) -> str:
 
 
 def results_table(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> str:
-    """Test log-likelihood in nats per row, per method and budget: mean over runs, standard deviation, number.
+    """Test log-likelihood in nats per row, per method and budget: mean over runs, standard deviation, number, length.
 
     First of the complete test rows, then of the observed parts of the masked ones. The standard error over
     test rows is that of one run; all methods share those rows, so that differences between methods are known
     better.
     """
-    header = [
-        "budget",
-        "method",
-        "runs",
-        "complete rows",
-        "s.d. over runs",
-        "s.e. over test rows",
-        "observed parts",
-    ]
+    header = ["budget", "epochs", "method", "runs", "complete rows", "s.d. over runs", "s.e. over test rows"]
+    header.append("observed parts")
     rows = []
     for budget in budgets:
         here = [r for r in records if r.request["budget"] == budget]
         if not here:
-            rows.append([budget, "all", 0, "not run", "", "", ""])
+            rows.append([budget, "", "all", 0, "not run", "", "", ""])
             continue
+        epochs = ", ".join(map(str, sorted({r.request["epochs"] for r in here})))
         for name in FIGURE2:
-            rows.append([budget, name, *_result([r for r in here if r.request["method"] == name])])
+            rows.append([budget, epochs, name, *_result([r for r in here if r.request["method"] == name])])
     sources, seeds = {r.request["data_source"] for r in records}, {r.request["seed"] for r in records}
     if len(sources) == 1:
         limits = [reference.ceiling_mog(*sources, sorted(seeds), observed) for observed in (False, True)]
         if None not in limits:
-            rows.append(["", "*generating density*", "", number(limits[0]), "", "", number(limits[1])])
+            rows.append(["", "", "*generating density*", "", number(limits[0]), "", "", number(limits[1])])
     return markdown(header, rows)
 
 

@@ -18,7 +18,7 @@ from .tables_data import deviations
 from .verdicts import NOT_COMPARABLE, NOT_RUN, VERDICTS, Finding, difference, examine
 
 Records = Mapping[str, Sequence[Record]]
-WITHOUT_RUNS = {"fig7": "drawn from the density itself; nothing is trained"}
+WITHOUT_RUNS = {"fig7": ("partial", "nothing is trained; without the authors' file, another draw of the same recipe")}
 
 
 class Outcome(NamedTuple):
@@ -139,7 +139,7 @@ def figure_status(records: Records, figure: str) -> tuple[str, str]:
     full: all that the paper shows, with its number of runs, and each run as long and as large as the paper's.
     """
     if figure in WITHOUT_RUNS:
-        return "full", WITHOUT_RUNS[figure]
+        return WITHOUT_RUNS[figure]
     wanted, found = _wanted(figure), _found(records, figure)
     lacking = [want[:3] for want, runs in zip(wanted, found, strict=True) if not runs]
     absent = "; ".join(_absent(wanted, lacking))

@@ -56,8 +56,8 @@ def ranking(records: Sequence[Record], methods: Sequence[str] = PROPOSED) -> Ran
     """Ranks by test log-likelihood, from the settings at which all methods were run alike.
 
     Runs are alike if their requests differ in nothing but method and seed; means are over the seeds that all methods
-    share. On the mixture of Gaussians only the largest such budget counts. Over several settings it is the mean rank
-    that decides.
+    share. On the mixture of Gaussians the longest such runs count, of these the largest budget. Over several settings
+    it is the mean rank that decides.
     """
     groups: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     requests = {}
@@ -75,8 +75,9 @@ def ranking(records: Sequence[Record], methods: Sequence[str] = PROPOSED) -> Ran
         if seeds:
             means[key] = [float(np.mean([values[method][seed] for seed in sorted(seeds)])) for method in methods]
             requests[key]["seeds"] = len(seeds)
-    largest = max((requests[key]["budget"] for key in means if requests[key]["experiment"] == "mog"), default=None)
-    kept = [key for key in means if requests[key]["experiment"] != "mog" or requests[key]["budget"] == largest]
+    mog = [key for key in means if requests[key]["experiment"] == "mog"]
+    best = max(mog, key=lambda key: (requests[key]["epochs"], requests[key]["budget"]), default=None)
+    kept = [key for key in means if key not in mog or key == best]
     if not kept:
         return Ranking({}, [])
     ranks = np.mean([rankdata([-value for value in means[key]]) for key in kept], axis=0)

@@ -181,11 +181,11 @@ def test_table3_is_the_papers():
 def test_results_table_shows_means_spreads_and_gaps():
     records = grid(budgets=(5,), methods=("MVAE", "MIWAE")) + [run("MIWAE", seed=9, value=None, status="failed")]
     table = rows(tables.results_table(records))
-    assert table[2] == ["5", "MVAE", "3", "−2.510", "0.010", "0.068", "−2.610"]
-    assert table[5][:4] == ["5", "MIWAE", "3 (1 failed)", "−2.610"]
-    assert table[3][:4] == ["5", "MissVAE", "0", "not run"]
-    assert [row[:4] for row in table[9:11]] == [["15", "all", "0", "not run"], ["25", "all", "0", "not run"]]
-    assert table[-1][1] == "*generating density*" and table[-1][3] == "−2.085"
+    assert table[2] == ["5", "20", "MVAE", "3", "−2.510", "0.010", "0.068", "−2.610"]
+    assert table[5][2:5] == ["MIWAE", "3 (1 failed)", "−2.610"]
+    assert table[3][2:5] == ["MissVAE", "0", "not run"]
+    assert [row[:5] for row in table[9:11]] == [[b, "", "all", "0", "not run"] for b in ("15", "25")]
+    assert table[-1][2] == "*generating density*" and table[-1][4] == "−2.085"
 
 
 def test_claims_table_has_a_verdict_per_budget():

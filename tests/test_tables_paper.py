@@ -57,12 +57,14 @@ def test_ranks_rest_on_runs_that_were_made_alike():
     assert tables_paper.ranking(failed).ranks == {}
 
 
-def test_only_shared_seeds_and_the_largest_complete_budget_count():
+def test_only_shared_seeds_and_the_largest_complete_budget_of_the_longest_runs_count():
     more = mog_runs() + [mog_run("MissVAE", seed=7, value=99.0)]  # a seed that the others lack
     assert tables_paper.ranking(more).ranks["MissVAE"] == 5
     larger = mog_runs() + mog_runs(15, PROPOSED[::-1]) + mog_runs(25, PROPOSED[:3])
     found = tables_paper.ranking(larger)
     assert found.ranks["MissVAE"] == 1 and found.settings == ["MoG at budget 15 (scale laptop, 3 seeds)"]
+    longer = tables_paper.ranking(larger + mog_runs(scale="paper", epochs=500))
+    assert longer.ranks["MissVAE"] == 5 and longer.settings == ["MoG at budget 5 (scale paper, 3 seeds)"]
 
 
 def test_ranks_over_several_settings_are_ranks_of_mean_ranks():
