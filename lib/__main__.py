@@ -59,9 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run", help="train what has no record yet, evaluate it, record it, print a table",
         description="Train what has no record yet, evaluate it, record it, and print a table. Runs go side by side, "
-        "one process per core. Ctrl-C leaves checkpoints; the same command (without --fresh) resumes. What another "
-        "process is training is waited for. Exit status: 0 done, 1 a training failed (non-finite loss) or its process "
-        "died, 2 wrong arguments, data or records, or a disk that is full, 75 stopped by the time limit, "
+        "one process per core. Ctrl-C leaves checkpoints; the same command resumes (with --fresh it begins again). "
+        "What another process is training is waited for. Exit status: 0 done, 1 a training failed (non-finite loss) or "
+        "its process died, 2 wrong arguments, data or records, or a disk that is full, 75 stopped by the time limit, "
         "130 interrupted, 143 ended by SIGTERM.",
     )  # fmt: skip
     run.set_defaults(command=_run)
@@ -185,7 +185,8 @@ def _verdict(rows: list[dict], broken: list[str], expected: int) -> int:
         return FAILED
     if (left := expected - len(rows)) > 0:
         print(
-            f"time limit: {left} of {expected} runs unfinished; the same command without --fresh resumes.",
+            f"time limit: {left} of {expected} runs unfinished; "
+            "the same command resumes (with --fresh it begins again).",
             file=sys.stderr,
         )
         return STOPPED
@@ -214,7 +215,7 @@ def _row(record: records.Record) -> dict:
 def _print_table(rows: list[dict]) -> None:
     """The last column of numbers: log p(x_obs) where it is known, else the FID of tables, else the best epoch."""
     other = {"test_log_likelihood_observed": "log p(x_obs)", "fid": "FID", "best_epoch": "best epoch"}
-    name = next(key for key in other if any(key in row for row in rows))
+    name = next((key for key in other if any(key in row for row in rows)), "best_epoch")
     of = next(name for name in ("latent_dim", "imputer", "missing") if name in rows[0])
     print(f"method     budget        seed {of:>13}  steps   log p(x) ± s.e.  {other[name]:>15}  steps/s  data")
     for row in rows:

@@ -47,7 +47,8 @@ def remove(path: Path) -> None:
 def load(path: Path, identity: str, device: torch.device) -> dict | None:
     """The checkpoint of the run with this identity, read as data (no code in it is run); None if there is none.
 
-    A file that cannot be read, or that belongs to another run, is set aside with a warning.
+    A damaged file, or one that belongs to another run, is set aside with a warning. Where memory is short, so that the
+    file may be whole, it stays, and the error is raised.
     """
     if not path.exists():
         return None
@@ -56,6 +57,8 @@ def load(path: Path, identity: str, device: torch.device) -> dict | None:
         if content["identity"] != identity:
             raise ValueError("it belongs to a run with other settings")
         return content
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:  # whatever a damaged file makes the reader raise
         aside = path.with_name(path.name + ".unused")
         os.replace(path, aside)

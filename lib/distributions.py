@@ -36,6 +36,7 @@ class DiagonalGaussian:
         return DiagonalGaussian(_gather(self.loc, index), _gather(self.scale, index))
 
     def log_prob_per_feature(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Log-density of every feature by itself, in the shape of `x` against the parameters."""
         # log N(x; mu, sigma^2) = -u^2/2 - log sigma - log(2 pi)/2,  u = (x - mu) / sigma
         return -0.5 * ((x - self.loc) / self.scale).square() - self.scale.log() - _HALF_LOG_2PI
 
@@ -65,6 +66,7 @@ class DiagonalGaussian:
         return torch.mm(weights, torch.cat([x.square(), x, observed], -1).T, out=out)  # [G, 3 D] times [3 D, N]
 
     def sample(self, generator: Generator | None = None) -> Float[Tensor, "..."]:
+        """One draw, through which no gradient flows."""
         return (self.loc + self.scale * normal(self.loc, self.loc.shape, generator)).detach()
 
     def rsample(self, samples: int, generator: Generator | None = None) -> Float[Tensor, "S ..."]:
@@ -87,10 +89,12 @@ class Bernoulli:
         return Bernoulli(_gather(self.logits, index))
 
     def log_prob_per_feature(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Log-probability of every pixel (-1 or +1) by itself, in the shape of `x` against the logits."""
         # log p(x) = log sigmoid(x * logit) for x = +1, -1
         return torch.nn.functional.logsigmoid(x * self.logits)
 
     def log_prob(self, x: Float[Tensor, "..."], m: Bool[Tensor, "B D"] | None = None) -> Float[Tensor, "..."]:
+        """Log-probability summed over the last axis; with a mask, over its observed pixels only."""
         return _sum_observed(self.log_prob_per_feature(x), m)
 
     def log_prob_table(self, x: Float[Tensor, "N D"], m: Bool[Tensor, "N D"], out: Tensor) -> Float[Tensor, "G N"]:
@@ -99,6 +103,7 @@ class Bernoulli:
         return out.copy_(torch.stack([self.log_prob(row, mask) for row, mask in pairs], 1))
 
     def sample(self, generator: Generator | None = None) -> Float[Tensor, "..."]:
+        """One draw of -1 and +1."""
         u = uniform(self.logits, self.logits.shape, generator)
         return torch.where(u < torch.sigmoid(self.logits.detach()), 1.0, -1.0).to(self.logits.dtype)
 

@@ -108,6 +108,7 @@ def requests(
         for fraction in missing
         for budget in budgets
         for method in chosen
+        if not method.complete or fraction == missing[0]  # complete rows: one fraction is as good as another
         for seed in seeds
     ]
 

@@ -67,7 +67,8 @@ def complexity(plan: Experiment, method: Method, request: dict, model: VAE, cont
         "encoder_kl": posteriors.encoder_kl(model, x, ones if completed else m, completed, generator=generator, **grid),
     }
     # a posterior narrower than the grid can tell has no distance from a Gaussian, and does not count
-    pairs = {name: mean_and_error(values[values.isfinite()]) for name, values in found.items()}
+    known = {name: values[values.isfinite()] for name, values in found.items()}
+    pairs = {name: mean_and_error(values) for name, values in known.items() if len(values) > 1}
     values, errors = posteriors.information(model, missing=MISSING, rows=how.look_rows, generator=generator, **grid)
     numbers = zip(MISSING, values.tolist(), errors.tolist(), strict=True)
     pairs |= {f"information_{100 * missing:.0f}": (value, error) for missing, value, error in numbers}

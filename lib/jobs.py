@@ -157,7 +157,8 @@ class _Parent:
                     listener.join()
         if self.fatal:
             raise records.RecordError(self.fatal)
-        stop.leave(f"with {self.done} of {self.total} runs done: the same command (without --fresh) resumes the others")
+        done = f"with {self.done} of {self.total} runs done"
+        stop.leave(f"{done}: the same command resumes the others (with --fresh it begins again)")
         return self.failed
 
     def _show(self, unit: list[dict], event: dict, bar: tqdm) -> None:

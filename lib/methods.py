@@ -46,6 +46,18 @@ class Method:
             return 1
         return budget // (components or self.components(budget)) if self.sampling == "stratified" else budget
 
+    def check(self, model: VAE, budget: int, *, complete: bool) -> None:
+        """ValueError, with what to change, if this method cannot train the model. complete: so are all rows."""
+        if model.family != self.family:
+            raise ValueError(f"{self.name} needs a model with family={self.family!r}, not {model.family!r}.")
+        if not self.samples(budget, model.components):
+            raise ValueError(f"{self.name}: a budget of {budget} is less than one draw for each of the model's "
+                             f"{model.components} components.")  # fmt: skip
+        reads_completed = model.encoder_input != "masked"
+        if reads_completed != (self.imputes or self.complete) and not (reads_completed and complete):
+            raise ValueError(f"{self.name} needs a model with encoder_input={self.encoder_input!r}, not "
+                             f"{model.encoder_input!r}.")  # fmt: skip
+
     def bounds(
         self,
         model: VAE,

@@ -17,7 +17,7 @@ from .shapes import Bool, Float, Tensor
 
 
 class Masked(NamedTuple):
-    """Rows of data with their mask; every row has at least one observed value."""
+    """Rows of data with their mask, 1 = observed."""
 
     x: Float[Tensor, "N D"]
     m: Bool[Tensor, "N D"]
@@ -166,6 +166,8 @@ def check_split(split: Split, seed: int, *, complete: bool = False) -> Split:
 def _matrix(values, name: str) -> np.ndarray:
     values = values.detach().cpu() if isinstance(values, torch.Tensor) else values
     try:
+        if hasattr(values, "convert_dtypes"):  # a data frame, which may have missing values of its own kind
+            values = values.to_numpy(dtype=np.float64, na_value=np.nan)
         values = np.asarray(values)
         values = values if values.dtype == bool else values.astype(np.float64)
     except (TypeError, ValueError) as error:

@@ -50,6 +50,10 @@ class VAE(nn.Module):
         self.encoder_input, self.likelihood = encoder_input, likelihood
         self.encoder_floor, self.decoder_floor = encoder_floor, decoder_floor
 
+    def extra_repr(self) -> str:
+        names = ("latent_dim", "family", "components", "encoder_input", "likelihood", "encoder_floor", "decoder_floor")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
     def encode(self, x: Float[Tensor, "*K B D"], m: Bool[Tensor, "B D"]) -> DiagonalGaussian | MixtureOfGaussians:
         """The posterior approximation q(z | x_obs), or q(z | x) of completed rows.
 

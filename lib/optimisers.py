@@ -20,6 +20,7 @@ class AMSGrad(torch.optim.Adam):
         super().__init__([weights], rate, amsgrad=True, fused=True, capturable=cuda)
 
     def descend(self, learning_rate: float, scale: Float[Tensor, ""]) -> None:
+        """One step along the gradient divided by `scale`."""
         group = self.param_groups[0]
         group["lr"] = group["lr"].fill_(learning_rate) if torch.is_tensor(group["lr"]) else learning_rate
         self.grad_scale = scale  # divided in the fused update: that spares a pass over all weights
@@ -52,6 +53,7 @@ class Muon:
         self.rest = torch.optim.Adam(others, learning_rate, amsgrad=True, fused=True)
 
     def descend(self, learning_rate: float, scale: Float[Tensor, ""]) -> None:
+        """One step along the gradient divided by `scale`."""
         self.gradient.div_(scale)
         for part, factor in ((self.muon, MUON_RATE), (self.rest, 1.0)):
             part.param_groups[0]["lr"] = factor * learning_rate

@@ -171,13 +171,14 @@ def load(
     """All records that match what is given, in the order of their names.
 
     Of two records of one request, the one in the folder written to hides the committed one.
-    Raises RecordError if any of the files is damaged.
+    Raises RecordError if one of the experiment's files (at that scale) is damaged.
     """
     given = dict(experiment=experiment, scale=scale, method=method, budget=budget, seed=seed)
     given = {key: value for key, value in (given | {"data_source": data_source}).items() if value is not None}
     paths: dict[Path, Path] = {}
+    asked = f"{experiment or '*'}/{scale or '*'}/*.json"
     for base in reversed(_bases(folder)):
-        found = (path for path in base.glob("*/*/*.json") if not path.name.startswith("."))
+        found = (path for path in base.glob(asked) if not path.name.startswith("."))
         paths |= {path.relative_to(base): path for path in found}
     records = [read(paths[name]) for name in sorted(paths)]
     return [r for r in records if all(r.request.get(key) == value for key, value in given.items())]

@@ -90,6 +90,7 @@ class Run:
         self.device = torch.device(device)
         torch.manual_seed(_stream(seed, "weights"))  # also what dropout draws from
         self.model = make_model().to(self.device)
+        method.check(self.model, settings.budget, complete=bool(split.m.all()))
         self.noise = torch.Generator(self.device).manual_seed(_stream(seed, "noise"))
         self.x, self.m, self.x_val, self.m_val = (t if t is None else t.to(self.device) for t in split)
         self.encoder = [p for p in self.model.encoder.parameters() if p.requires_grad]
@@ -240,7 +241,7 @@ class Run:
     @property
     def _validation_refreshes(self) -> bool:
         """Whether the sampler works at this epoch's end: not after the first epoch, see `refreshes`."""
-        return self.epoch > 1 or self.sampler.from_start
+        return self.step > self.steps_per_epoch or self.sampler.from_start
 
     @torch.no_grad()
     def validation_bound(self) -> float:
@@ -305,16 +306,18 @@ class Run:
         return pairs
 
     def _identity(self) -> str:
-        """What a checkpoint must agree with: settings, sampler, shapes of the networks, data, and kind of device (its
-        random streams and optimiser are of that kind)."""
-        shapes = [list(p.shape) for p in self.encoder + self.decoder]
-        words = self.method.name, self.seed, self.settings, self.sampler.name, shapes, self._data, self.device.type
+        """What a checkpoint must agree with: settings, sampler, the model as it prints itself, data, and kind of device
+        (its random streams and optimiser are of that kind)."""
+        words = self.method.name, self.seed, self.settings, self.sampler.name, self.model, self._data, self.device.type
         return " ".join(map(str, words + (("snr",) if self.snr else ())))
 
     @functools.cached_property
     def _data(self) -> str:
         """A hash of the rows; of many images it takes a second."""
-        return hashlib.sha256(self.x.cpu().numpy().tobytes() + self.m.cpu().numpy().tobytes()).hexdigest()[:16]
+        found = hashlib.sha256()
+        for rows in filter(torch.is_tensor, (self.x, self.m, self.x_val, self.m_val)):
+            found.update(rows.cpu().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     def _first_imputations(self, x: Tensor, m: Tensor):
         if not self.method.imputes:

@@ -195,7 +195,7 @@ def outcome(
     fitted, x = result.model.eval(), rows.test.x.to(device)
     samples, seed = request["importance_samples"], request["seed"]
     few = max(100, samples // 50)
-    before, errors_before = evaluation.iwelbo_estimate(fitted, x, samples=few, seed=seed)
+    before, errors_before = _estimate(fitted, x, samples=few, seed=seed)
     refitted = refit.refit_encoder(
         method, fitted, x.cpu(), steps=request["refit_steps"], samples=request["refit_samples"], batch_size=batch_size,
         seed=seed, checkpoint=checkpoint, device=device, progress=progress, **options,
@@ -203,7 +203,7 @@ def outcome(
     if refitted.status != "finished":
         why = f"refit of the encoder: {refitted.message}"
         return Outcome(refitted.status, dict.fromkeys(metrics) | sizes, why, seconds=time.perf_counter() - started)
-    after, errors_after = evaluation.iwelbo_estimate(refitted.model, x, samples=few, seed=seed)
+    after, errors_after = _estimate(refitted.model, x, samples=few, seed=seed)
     # Both encoders bound the likelihood of the same decoder from below, and the higher bound is the closer one.
     better = refitted.model if after.mean() >= before.mean() else fitted
     try:
@@ -225,8 +225,7 @@ def outcome(
 
 
 def _likelihood(model: models.VAE, x: Tensor, samples: int, seed: int, deadline: float, progress) -> tuple:
-    """The long estimate. Nothing is lost when it is cut short: the training and the refit are on disk. TimeoutError
-    after the deadline."""
+    """The long estimate. TimeoutError after the deadline."""
 
     def tell(done: int, text: str) -> None:
         if time.monotonic() > deadline:
@@ -235,8 +234,13 @@ def _likelihood(model: models.VAE, x: Tensor, samples: int, seed: int, deadline:
             progress(0, text)  # rows are no steps
 
     bar = progress is True and math.isinf(deadline)
+    return _estimate(model, x, samples=samples, seed=seed, progress=bar or tell)
+
+
+def _estimate(model: models.VAE, x: Tensor, **options) -> tuple:
+    """`evaluation.iwelbo_estimate`. Nothing is lost when it is cut short: the training and the refit are on disk."""
     with checkpoints.immediate_signals("in the estimate of the likelihood; the same call makes it again"):
-        return evaluation.iwelbo_estimate(model, x, samples=samples, seed=seed, progress=bar or tell)
+        return evaluation.iwelbo_estimate(model, x, **options)
 
 
 def pictures(method: Method, model: models.VAE, test: missingness.Masked, seed: int) -> dict:

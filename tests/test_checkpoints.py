@@ -258,7 +258,9 @@ FOREIGN = {
     "sampler": {"sampler": samplers.metropolis_within_gibbs()},
     "sampler's own setting": {"sampler": samplers.lair(replenish=2)},
     "network": {"make": tiny.maker(tiny.methods.get("DeMissVAE"), width=9)},
+    "floor": {"make": tiny.maker(tiny.methods.get("DeMissVAE"), decoder_floor=0.5)},
     "data": {"data": tiny.split(1)},
+    "validation": {"data": tiny.split()._replace(x_val=tiny.split(1).x_val, m_val=tiny.split(1).m_val)},
     "seed": {"seeds": [2]},
 }
 
@@ -271,6 +273,21 @@ def test_checkpoint_of_another_run_is_set_aside_with_a_warning(other, path, chec
         result = tiny.train("DeMissVAE", checkpoint=checkpoint, **FOREIGN[other])[0]
     assert tiny.same(result, whole)
     assert path.with_name("run.pt.unused").exists()
+
+
+def test_a_checkpoint_for_which_memory_is_short_stays(path, checkpoint, monkeypatch):
+    """It may be whole, and hours of work."""
+    tiny.train("MVAE", checkpoint=checkpoint, time_limit=0.0)
+    before = path.read_bytes()
+
+    def load(*args, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+        patch.setattr(torch, "load", load)
+        tiny.train("MVAE", checkpoint=checkpoint)
+    assert path.read_bytes() == before
+    assert tiny.same(tiny.train("MVAE", checkpoint=checkpoint)[0], tiny.train("MVAE")[0])
 
 
 def test_checkpoint_of_another_mask_is_set_aside(path, checkpoint):

@@ -92,6 +92,17 @@ def test_table(small, capsys):
     assert f"{record.metrics['test_log_likelihood']:.3f}" in one and "embedded" in one
 
 
+def test_a_table_of_failed_runs_on_images(small, capsys, monkeypatch):
+    """Nothing of a run that failed is known, not even its best epoch."""
+    (request, *_) = experiments.requests("mnist", scale="smoke", methods=["MVAE"])
+    facts = dict.fromkeys(("steps", "train_seconds", "steps_per_second", "device"), 1)
+    record = records.Record(request, "failed", {"test_log_likelihood": None}, {}, facts, "loss not finite at step 1")
+    monkeypatch.setattr(jobs, "run", lambda requests, keep, **options: keep(record) or [])
+    assert main("run mnist --method MVAE --scale smoke".split()) == 1
+    told = capsys.readouterr()
+    assert "failed" in told.out and "loss not finite at step 1" in told.err
+
+
 def test_without_method_and_budget_everything_of_the_scale_is_run(small, capsys, monkeypatch):
     asked = []
     monkeypatch.setattr(jobs, "run", lambda requests, keep, **options: asked.append((requests, options)) or [])

@@ -121,6 +121,12 @@ def test_a_shortened_run_is_not_drawn_by_default():
 # ---- what is asked ------------------------------------------------------------------------------------------
 
 
+def test_complete_rows_are_asked_for_once_whatever_the_fractions():
+    grid = experiments.requests("gas", scale="smoke", methods=["VAE", "MVAE"], seeds=[1], missing=[0.2, 0.5, 0.8])
+    asked = [(r["method"], r["missing"]) for r in grid]
+    assert asked == [("VAE", 0.0), ("MVAE", 0.2), ("MVAE", 0.5), ("MVAE", 0.8)]
+
+
 def test_requests_are_the_grid_in_order():
     grid = experiments.requests("mog", scale="smoke", methods=["MVAE", "VAE"])
     keys = [(r["budget"], r["method"], r["seed"]) for r in grid]

@@ -169,7 +169,7 @@ def test_a_signal_stops_every_worker_and_is_no_error_of_theirs(number, raised, f
     with pytest.raises(raised) as caught:
         jobs.run(asked("CVI-VAE", seeds=(1, 2, 3)), print, jobs=2)
     if raised is KeyboardInterrupt:
-        assert "0 of 3 runs done: the same command (without --fresh) resumes" in str(caught.value)
+        assert "0 of 3 runs done: the same command resumes the others (with --fresh" in str(caught.value)
     err = capsys.readouterr().err
     assert "every process writes its checkpoint" in err and "was killed" not in err
 

@@ -1,12 +1,14 @@
 """Table 1 and the budgets of Table 3, and that a method computes the bound its row of the table names."""
 
 import inspect
+import re
 
 import pytest
+import tiny
 import torch
 from exact import Constant, gaussian_encoder, masked_rows, mixture_encoder, orthogonal, seeded
 
-from lib import methods, objectives
+from lib import methods, models, objectives
 from lib.methods import FIGURE2, METHODS
 
 # name: decoder's objective, encoder's objective, family, sampling, imputes, proposed by the paper
@@ -119,6 +121,31 @@ def test_doubly_reparametrised_gradients_can_be_asked_for():
     assert method.bounds(model, x, m, 3, gradient="dreg", generator=seeded())[0].shape == (3,)
     with pytest.raises(ValueError, match="dreg"):
         METHODS["MissSIWAE"].bounds(model, x, m, 3, gradient="dreg")
+
+
+MISFITS = {
+    "needs a model with family='mixture', not 'gaussian'": ("MissSVAE", {"family": "gaussian", "components": 1}, 3),
+    "needs a model with family='gaussian', not 'mixture'": ("MVAE", {"family": "mixture", "components": 3}, 3),
+    "a budget of 2 is less than one draw for each of the model's 3 components": ("MissSIWAE", {"components": 3}, 2),
+    "needs a model with encoder_input='completed', not 'masked'": ("DeMissVAE", {"encoder_input": "masked"}, 3),
+    "needs a model with encoder_input='masked', not 'completed'": ("MIWAE", {"encoder_input": "completed"}, 3),
+}
+
+
+@pytest.mark.parametrize("message", MISFITS)
+def test_a_model_that_a_method_cannot_train_is_refused(message):
+    name, other, budget = MISFITS[message]
+    method = methods.get(name)
+    fitting = {"family": method.family, "components": method.components(budget), "encoder_input": method.encoder_input}
+    method.check(models.mlp_vae(4, 2, **fitting), budget, complete=False)
+    with pytest.raises(ValueError, match=f"^{name}.*{re.escape(message)}"):
+        method.check(models.mlp_vae(4, 2, **fitting | other), budget, complete=False)
+
+
+def test_a_misfit_is_refused_before_training():
+    make = tiny.maker(methods.get("MVAE"))
+    with pytest.raises(ValueError, match="MissVAE needs a model with family='mixture'"):
+        tiny.train("MissVAE", make=make)
 
 
 def test_methods_cannot_be_altered():

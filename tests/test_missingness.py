@@ -83,6 +83,15 @@ def test_check_accepts_what_people_have(kind):
     assert torch.equal(checked.m, torch.tensor([[True, False], [False, True]]))
 
 
+def test_check_takes_data_frames_with_missing_values_of_their_own():
+    frame = pd.DataFrame({"age": [31, None, 64], "dose": [0.5, 1.5, None]}).convert_dtypes()
+    assert frame.isna().to_numpy().sum() == 2 and frame["age"].dtype == "Int64"
+    checked = missingness.check(frame, frame.notna())
+    assert torch.equal(checked.x, torch.tensor([[31.0, 0.5], [0.0, 1.5], [64.0, 0.0]]))
+    with pytest.raises(TypeError, match="x must hold numbers only.*Encode categories"):
+        missingness.check(frame.assign(dose=["low", "high", "low"]), frame.notna())
+
+
 def test_check_leaves_the_input_alone():
     x = np.array([[1.0, np.nan]], np.float32)
     missingness.check(x, np.array([[True, False]]))

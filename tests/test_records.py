@@ -137,6 +137,7 @@ def test_binary_rubbish_and_a_folder_in_place_of_a_record():
     path.mkdir()
     with pytest.raises(RecordError, match="cannot read"):
         records.load()
+    assert records.load("another") == []  # what is not asked for is not read
 
 
 def test_an_unwritable_folder_is_noticed_beforehand(empty_project):
