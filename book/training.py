@@ -269,8 +269,8 @@ table("grid-table", "tab-grid-cost", caption, markdown(["scale", "runs", "steps 
 # subtracted; this changes the result by less than $10^{-6}$ nats. The grid is taken in pieces that fit into
 # the processor's cache.
 #
-# The importance-sampled log-likelihood of tables takes 50 000 draws per row. What is timed is its kernel: blocks of
-# draws through the decoder, densities, and a running logsumexp ({eq}`eq-iwelbo` with $I=50\,000$).
+# The importance-sampled log-likelihood of tables ({eq}`eq-estimate`) takes $I=50\,000$ draws per row: blocks of draws
+# through the decoder, densities, and a running logsumexp. It is timed here with the networks of the mixture.
 
 # %% tags=["remove-cell"]
 caption = f"Cost of evaluation; share: of the products of networks and pairs. {cost.caption(evaluation)}"
