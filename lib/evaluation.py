@@ -16,13 +16,14 @@ from . import samplers
 from .distributions import Bernoulli, DiagonalGaussian
 from .methods import Method
 from .models import VAE
-from .objectives import encode_completed
+from .objectives import encode_completed, log_weights
 from .shapes import Bool, Float, Tensor
 from .streams import categorical, normal
 
 
 @contextlib.contextmanager
-def _evaluation_mode(model: VAE) -> Iterator[None]:
+def evaluation_mode(model: VAE) -> Iterator[None]:
+    """No dropout, batch statistics as they are; the model is left in the mode in which it came."""
     training = model.training
     model.eval()
     try:
@@ -63,7 +64,7 @@ def grid_log_likelihood(
     # Made once: fresh memory for every chunk would cost more than what is computed in it.
     table, terms = x.new_empty(chunk, len(x)), x.new_empty(chunk, len(x), dtype=parameter.dtype)
     total = x.new_full((len(x),), -math.inf)
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         for z in grid.split(chunk):
             log_p = model.decode(z.to(parameter.dtype)).log_prob_table(x, m, table[: len(z)])
             log_p += model.log_prior(z).unsqueeze(1)  # log p(x_n,obs, z_g), [g, N]
@@ -114,7 +115,7 @@ def iwelbo_estimate(
     values, errors = [], []
     what = f"log-likelihood, {samples} draws"
     bar = tqdm(total=len(x), desc=what, unit="row", disable=progress is not True, mininterval=1.0, file=sys.stderr)
-    with _evaluation_mode(model), bar:
+    with evaluation_mode(model), bar:
         for own, x_block, m_block in zip(seeds, x.split(rows), m.split(rows), strict=True):
             generator = torch.Generator(x.device).manual_seed(own)
             q = model.encode(x_block, m_block)
@@ -122,7 +123,7 @@ def iwelbo_estimate(
             for start in range(0, samples, draws):
                 z = q.rsample(min(draws, samples - start), generator)  # [S, B, L]
                 for part in z.split(max(1, chunk // len(x_block))):
-                    log_w = _log_weights(model, q, x_block, m_block, part).double()  # [s, B]
+                    log_w = log_weights(model, q, x_block, m_block, part).double()  # [s, B]
                     total = torch.logaddexp(total, torch.stack([log_w, 2 * log_w]).logsumexp(1))
             values.append(total[0] - math.log(samples))
             # var(log mean w) = (E w^2 / (E w)^2 - 1) / I, with I - 1 for the estimated variance
@@ -210,7 +211,7 @@ def encoder_features(model: VAE, x: Float[Tensor, "N D"], *, batch: int = 4096) 
     """
     if model.encoder_input != "completed":
         raise ValueError("features come from a VAE of complete data: encoder_input='completed'.")
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         return torch.cat([model.encoder(rows) for rows in x.split(batch)])
 
 
@@ -218,7 +219,7 @@ def encoder_features(model: VAE, x: Float[Tensor, "N D"], *, batch: int = 4096) 
 def model_samples(model: VAE, n: int, *, seed: int, batch: int = 4096) -> Float[Tensor, "N D"]:
     """n rows of the model: z from the prior, x from the decoder."""
     z, generator = _prior(model, n, seed)
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         return torch.cat([model.decode(part).sample(generator) for part in z.split(batch)])
 
 
@@ -245,7 +246,7 @@ def imputation_draws(
     the one that was trained: an encoder refitted to complete rows knows nothing of masks.
     """
     generator = torch.Generator(x.device).manual_seed(seed)
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         if method.encoder_input == "masked":
             z = torch.stack([_resampled_latent(model, x, m, proposals, generator) for _ in range(draws)])
         else:
@@ -260,7 +261,7 @@ def imputation_draws(
 @torch.no_grad()
 def sample_means(model: VAE, n: int, *, seed: int) -> Float[Tensor, "N D"]:
     """The decoder's means of n latents of the prior. Pixels: between -1 and 1."""
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         return _mean(model.decode(_prior(model, n, seed)[0]))
 
 
@@ -268,13 +269,8 @@ def _resampled_latent(model: VAE, x: Tensor, m: Tensor, proposals: int, generato
     """One of so many draws of each row's posterior, with a probability in proportion to its weight, [B, L]."""
     x, q = torch.where(m, x, 0.0), model.encode(x, m)
     z = q.rsample(proposals, generator)  # [P, B, L]
-    chosen = categorical(_log_weights(model, q, x, m, z).T, 1, generator)  # [B, 1]
+    chosen = categorical(log_weights(model, q, x, m, z).T, 1, generator)  # [B, 1]
     return z[chosen[:, 0], torch.arange(len(x), device=x.device)]
-
-
-def _log_weights(model: VAE, q, x: Tensor, m: Tensor, z: Tensor) -> Tensor:
-    # log w(z) = log p(x_obs | z) + log p(z) - log q(z | x_obs)
-    return model.decode(z).log_prob(x, m) + model.log_prior(z) - q.log_prob(z)
 
 
 def _mean(likelihood: DiagonalGaussian | Bernoulli) -> Tensor:

@@ -32,7 +32,7 @@ def elbo(
     x, q = _encode(model, x, m)
     z = q.rsample(samples, generator)  # [S, B, L]
     # E_q log w(z)
-    return _log_weights(model, q, x, m, z, _known(gradient, "stl", "path")).mean(0)
+    return log_weights(model, q, x, m, z, _known(gradient, "stl", "path")).mean(0)
 
 
 def selbo(
@@ -42,7 +42,7 @@ def selbo(
     """Stratified ELBO, eq. (5): `samples` draws from each component."""
     x, q = _encode(model, x, m)
     z = q.rsample_stratified(samples, generator)  # [S, K, B, L]
-    log_w = _log_weights(model, q, x, m, z, _known(gradient, "stl", "path"))  # [S, K, B]
+    log_w = log_weights(model, q, x, m, z, _known(gradient, "stl", "path"))  # [S, K, B]
     # sum_k w_k E_{q^k} log w(z); the outer weights w_k keep their gradient
     return (q.log_weights.exp().T * log_w).sum(1).mean(0)
 
@@ -54,7 +54,7 @@ def iwelbo(
     """Importance-weighted ELBO with I = `samples` draws, eq. (7)."""
     x, q = _encode(model, x, m)
     z = q.rsample(samples, generator)  # [I, B, L]
-    log_w = _log_weights(model, q, x, m, z, _known(gradient, "stl", "path", "dreg"))  # [I, B]
+    log_w = log_weights(model, q, x, m, z, _known(gradient, "stl", "path", "dreg"))  # [I, B]
     if gradient == "dreg" and z.requires_grad:
         # Backpropagation brings omega_j d log w / dz_j to the draw; DReG wants omega_j squared (footnote 12).
         omega = log_w.detach().softmax(0).unsqueeze(-1)
@@ -70,7 +70,7 @@ def siwelbo(
     """Stratified importance-weighted ELBO, eq. (8), with I = `samples` draws from each component."""
     x, q = _encode(model, x, m)
     z = q.rsample_stratified(samples, generator)  # [I, K, B, L]
-    log_w = _log_weights(model, q, x, m, z, _known(gradient, "stl", "path"))  # [I, K, B]
+    log_w = log_weights(model, q, x, m, z, _known(gradient, "stl", "path"))  # [I, K, B]
     # log sum_k w_k 1/I sum_j w(z_j^k)
     return torch.logsumexp(q.log_weights.T + log_w, (0, 1)) - math.log(samples)
 
@@ -82,7 +82,7 @@ def siwelbo_looser(
     """The looser stratified bound of footnote 7 (Shi et al. 2019): an IWELBO per component, averaged by weight."""
     x, q = _encode(model, x, m)
     z = q.rsample_stratified(samples, generator)  # [I, K, B, L]
-    log_w = _log_weights(model, q, x, m, z, _known(gradient, "stl", "path"))  # [I, K, B]
+    log_w = log_weights(model, q, x, m, z, _known(gradient, "stl", "path"))  # [I, K, B]
     # sum_k w_k log 1/I sum_j w(z_j^k)
     return (q.log_weights.exp().T * (torch.logsumexp(log_w, 0) - math.log(samples))).sum(0)
 
@@ -166,7 +166,11 @@ def encode_completed(model: VAE, x: Float[Tensor, "K B D"], m: Bool[Tensor, "B D
     return model.encode(x.detach(), m)
 
 
-def _log_weights(model: VAE, q, x: Tensor, m: Tensor, z: Tensor, gradient: Gradient) -> Tensor:
+def log_weights(
+    model: VAE, q, x: Float[Tensor, "B D"], m: Bool[Tensor, "B D"], z: Float[Tensor, "*S B L"],
+    gradient: Gradient = "path",
+) -> Float[Tensor, "*S B"]:  # fmt: skip
+    """log w(z), eq. (6), of draws of the posterior q of these rows."""
     # log w(z) = log p(x_obs | z) + log p(z) - log q(z | x_obs), the denominator always the whole mixture
     return model.decode(z).log_prob(x, m) + model.log_prior(z) - _denominator(q, gradient).log_prob(z)
 

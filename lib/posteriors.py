@@ -12,9 +12,9 @@ import torch
 
 from . import missingness
 from .distributions import Bernoulli, DiagonalGaussian, MixtureOfGaussians
-from .evaluation import _evaluation_mode, _log_weights, grid_log_likelihood
+from .evaluation import evaluation_mode, grid_log_likelihood
 from .models import VAE
-from .objectives import encode_completed, imputation_mixture
+from .objectives import encode_completed, imputation_mixture, log_weights
 from .shapes import Bool, Float, Tensor
 from .streams import categorical, normal
 
@@ -91,7 +91,7 @@ def imputation_density(
 ) -> Float[Tensor, "B P P"]:
     """1/K sum_k q(z | x^k), the mixture over K completions of each row (eq. 9). Memory does not grow with K."""
     density = x.new_zeros(x.shape[1], points, points, dtype=torch.float64)
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         for part in x.split(max(1, _CHUNK // x.shape[1])):
             q = imputation_mixture(encode_completed(model, part, m))
             density += len(part) / len(x) * density_on_grid(q, points=points, limit=limit)
@@ -119,11 +119,11 @@ def resampled_density(
     _check_encoder(model, m)
     x = torch.where(m, x, 0.0)
     at_once, kept = max(1, _CHUNK // (proposals * len(x))), []
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         q = model.encode(x, m)
         for start in range(0, draws, at_once):
             z = q.rsample(min(at_once, draws - start) * proposals, generator)  # [S I, B, L]
-            log_w = _log_weights(model, q, x, m, z).unflatten(0, (-1, proposals))  # [S, I, B]
+            log_w = log_weights(model, q, x, m, z).unflatten(0, (-1, proposals))  # [S, I, B]
             chosen = categorical(log_w.mT.flatten(0, 1), 1, generator).view(-1, 1, len(x), 1)  # [S, 1, B, 1]
             kept.append(z.unflatten(0, (-1, proposals)).gather(1, chosen.expand(-1, -1, -1, 2))[:, 0])
     return torch.stack([_kernel_density(z, axis) for z in torch.cat(kept).unbind(1)]).to(x.device)
@@ -173,11 +173,11 @@ def encoder_kl(
     log_evidence = grid_log_likelihood(model, x, m, points=points, limit=limit)
     total = torch.zeros_like(log_evidence)
     at_once = max(1, _CHUNK // len(x))
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         q = model.encode(x, m)
         for start in range(0, samples, at_once):
             z = q.rsample(min(at_once, samples - start), generator)  # [S, B, L]
-            total += _log_weights(model, q, x, m, z).double().sum(0)
+            total += log_weights(model, q, x, m, z).double().sum(0)
     # KL(q || p) = log p(x_obs) - E_q log w(z),  w(z) = p(x_obs, z) / q(z)
     return log_evidence - total / samples
 
@@ -263,7 +263,7 @@ class _Grid:
         parameter = next(model.parameters())
         axis = latent_axis(points, limit).to(parameter.device)
         self.z, self.cell = torch.cartesian_prod(axis, axis), float(axis[1] - axis[0]) ** 2  # [G, 2]
-        with _evaluation_mode(model):
+        with evaluation_mode(model):
             parts = [model.decode(z.to(parameter.dtype)) for z in self.z.split(_CHUNK)]
         if isinstance(parts[0], DiagonalGaussian):
             self.likelihood = DiagonalGaussian(*(torch.cat([getattr(p, n) for p in parts]) for n in ("loc", "scale")))
@@ -288,7 +288,7 @@ def _normalise(log_joint: Float[Tensor, "G B"]) -> tuple[Float[Tensor, "G B"], F
 
 def _model_rows(model: VAE, rows: int, generator: torch.Generator) -> Tensor:
     """Rows drawn from the model, [N, D]."""
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         z = normal(next(model.parameters()), (rows, model.latent_dim), generator)
         return model.decode(z).sample(generator)
 
