@@ -202,7 +202,7 @@ for name in reference.IMAGES:
 # of the training judges the model.
 #
 # **With the plain ELBO, mixtures are slower at first.** On MNIST the paper has MissSVAE above MVAE; here all its runs
-# are below, though too few share a seed to decide. Their bounds still rise in the last epoch, although the cosine has
+# are below, though three pairs do not decide it. Their bounds still rise in the last epoch, although the cosine has
 # all but stopped the learning, and a mixture has five times as many outputs to fit before it can be of use. We take
 # the order at this length as one of speed, and have not run a length at which it could turn.
 #
