@@ -20,7 +20,7 @@ from .common import Block, alternate, build, median, quartiles
 
 BUDGET = 5  # of the model that is evaluated
 ROWS, POINTS = 1000, 500
-SAMPLES, BLOCK = 50_000, 5000  # draws per row, and how many of them are decoded at once
+SAMPLES, BLOCK = 50_000, 2000  # draws per row, and how many of them are decoded at once
 DECODED = 350  # points of a block of the grid's products: as many as a chunk of the evaluation has
 
 

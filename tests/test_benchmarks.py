@@ -308,7 +308,7 @@ def test_products_of_the_grid_are_those_of_the_call(points):
 def test_products_of_the_importance_sampled_likelihood_are_those_of_the_call():
     """But for the encoder's, of one row."""
     call, products, times = evaluation.iwelbo_work("mog", methods.get("MIWAE"), samples=12_000)
-    assert times == 2.4 and flop_of(call) == pytest.approx(floors.flop(products) * times, rel=2e-4)
+    assert times == 6 and flop_of(call) == pytest.approx(floors.flop(products) * times, rel=2e-4)
 
 
 def test_evaluation_reports_seconds_of_both(capsys, results):
