@@ -201,10 +201,10 @@ for name in reference.IMAGES:
 # statistics changed at once, and our 200 steps, for 10 000 of the paper, did not make up for that. There the encoder
 # of the training judges the model.
 #
-# **With the plain ELBO, mixtures are slower at first.** On MNIST the paper has MissSVAE above MVAE; here all its runs
-# are below, though three pairs do not decide it. Their bounds still rise in the last epoch, although the cosine has
-# all but stopped the learning, and a mixture has five times as many outputs to fit before it can be of use. We take
-# the order at this length as one of speed, and have not run a length at which it could turn.
+# **Mixtures are slower at first.** On MNIST the paper has MissSVAE above MVAE and MissSIWAE above MIWAE; here both are
+# below, though for the first three pairs do not decide it. Their bounds still rise in the last epoch, although the
+# cosine has all but stopped the learning, and a mixture has five times as many outputs to fit before it can be of use.
+# We take the order at this length as one of speed, and have not run a length at which it could turn.
 #
 # ### What the paper finds
 #
