@@ -208,12 +208,12 @@ for name in reference.IMAGES:
 #
 # ### What the paper finds
 #
-# On digits the paper finds again that a stratified mixture helps the plain ELBO. Among the importance-weighted
-# methods the ancestral mixture is ahead of the stratified one, unlike on the tables. On Omniglot mixtures change
-# little or even hurt: either these posteriors have fewer modes, or the components have fallen onto one of them. In the
-# end it puts the ancestral mixtures above the stratified ones on images, MissVAE above MissSVAE too. On MNIST that
-# contradicts what it says before, so it is examined on Omniglot alone ({numref}`tab-images-claims-omniglot`). The
-# advice it draws is to try both ways of sampling.
+# On digits the paper finds again that a stratified mixture helps the plain ELBO. Among the importance-weighted methods
+# the ancestral mixture is ahead of the stratified one, unlike on the tables. On Omniglot mixtures change little or
+# even hurt: either these posteriors have fewer modes, or the components have fallen onto one of them. In the end it
+# puts the ancestral mixtures above the stratified ones on images, MissVAE above MissSVAE too. On MNIST that
+# contradicts what it says before, so it is examined on Omniglot alone ({numref}`tab-images-claims-omniglot`), where
+# its own numbers have these two level. The advice it draws is to try both ways of sampling.
 
 # %% tags=["remove-output", "hide-input"]
 book.figure("gallery-omniglot", figures.gallery(pictured, "omniglot"))
