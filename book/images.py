@@ -202,7 +202,7 @@ for name in reference.IMAGES:
 # of the training judges the model.
 #
 # **Mixtures are slower at first.** On MNIST the paper has MissSVAE above MVAE and MissSIWAE above MIWAE; here both are
-# below, though for the first three pairs do not decide it. Their bounds still rise in the last epoch, although the
+# below, though three pairs do not decide the former. Their bounds still rise in the last epoch, although the
 # cosine has all but stopped the learning, and a mixture has five times as many outputs to fit before it can be of use.
 # We take the order at this length as one of speed, and have not run a length at which it could turn.
 #
