@@ -342,9 +342,9 @@ book.figure("figure6", fig, figures.caption(lair))
 #
 # The paper finds that DeMissVAE fits best. At budget 5, with the paper's length, it is far above CVI-VAE, but our runs
 # do not put it above MVB-VAE. The curves in {numref}`fig-lair-curves` show DeMissVAE ahead at first. Runs of both fall
-# back for a while later on, as a constant learning rate lets them; those of MVB-VAE have all recovered by the end, of
-# DeMissVAE's not all. Neither a difference
-# from the described training nor an error was found; five runs of each do not decide the order.
+# back for a while later on, as a constant learning rate lets them; by the end those of MVB-VAE have largely recovered,
+# of DeMissVAE's not all. Neither a difference from the described training nor an error was found; five runs of each do
+# not decide the order.
 #
 # One detail of MVB-VAE differs between the paper, which takes
 # {ref}`sticking-the-landing gradients <sec-stl>` for every method, and its released code, which does not for this one
