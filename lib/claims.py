@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from .records import Record
 from .reference import IMAGES, RANKS_IMAGES, RANKS_MOG, RANKS_UCI, UCI
 
 ZERO = "0"  # in place of the right method
@@ -129,11 +128,6 @@ class Part:
                 if rest not in seen and claim.about(experiment, rest.get("missing")):
                     seen.append(rest)
                     yield experiment, rest
-
-
-def chosen(records: Sequence[Record], setting: dict) -> list[Record]:
-    """The records whose request has all that the setting says."""
-    return [r for r in records if all(r.request.get(key) == value for key, value in setting.items())]
 
 
 def _larger_latent(method: str) -> Claim:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .figures_base import BUDGETS, PALETTE, box, colour, legend, note, panels
 from .figures_mog import by_budget
-from .records import Record
+from .records import Record, select
 
 CONTROLS = ("CVI-VAE", "MVB-VAE", "DeMissVAE")  # blue, yellow, green in the paper too
 
@@ -34,7 +34,7 @@ def figure5(records: Sequence[Record]) -> Figure:
     (dashed), and oracle 2. Dots: runs; lines: means over runs, from setting to setting. Other panels have an own
     vertical axis.
     """
-    rejection = [r for r in records if r.request["imputer"] == "exact"]
+    rejection = select(records, imputer="exact")
     oracle = [r for r in records if r.request["imputer"] != "exact"]
     fig, axes = panels(1, 4, height=2.7, width_ratios=(1.2, 1.25, 0.95, 1.25))
     exact, first, second, other = axes
@@ -62,7 +62,7 @@ def by_imputer(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 def _exact(ax: Axes, records: Sequence[Record]) -> None:
     for position, method in enumerate(CONTROLS):
-        runs = [r for r in records if r.request["method"] == method]
+        runs = select(records, method=method)
         values = [r.metrics["test_log_likelihood"] for r in runs if r.finished]
         if values:
             box(ax, position, values, colour(method))
@@ -80,7 +80,7 @@ def _exact(ax: Axes, records: Sequence[Record]) -> None:
 def _oracle(ax: Axes, records: Sequence[Record], settings: Sequence[str], linestyle: str | tuple = "-") -> None:
     drawn = []
     for method in CONTROLS:
-        runs = [[r for r in records if r.finished and _is(r, method, setting)] for setting in settings]
+        runs = [[r for r in select(records, method=method, imputer=setting) if r.finished] for setting in settings]
         points = [_points(some) for some in runs if some]  # a setting that was not run is passed over
         for jsd, value in points:
             ax.plot(jsd, value, "o", color=colour(method), markersize=2.6, markeredgewidth=0, alpha=0.6)
@@ -98,10 +98,6 @@ def _oracle(ax: Axes, records: Sequence[Record], settings: Sequence[str], linest
         note(ax, 0.5, "not run")
         ax.set_xticks([])
         ax.tick_params(left=False, labelleft=False)  # the other leg, on the same axis, keeps its own
-
-
-def _is(record: Record, method: str, imputer: str) -> bool:
-    return record.request["method"] == method and record.request["imputer"] == imputer
 
 
 def _points(runs: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from . import reference
 from .figures_base import SEVEN, box, colour, legend, note, panels
-from .records import Record
+from .records import Record, select
 from .reference import IMAGES, TITLES, UCI
 
 MISSING = (0.2, 0.5, 0.8)
@@ -25,17 +25,12 @@ HOLLOW = {"marker": "o", "markersize": 3.6, "markerfacecolor": "white", "markere
 GREY = {"color": "0.72", "linewidth": 0.7, "zorder": 1}
 
 
-def _of(records: Sequence[Record], experiment: str, **request) -> list[Record]:
-    asked = {"experiment": experiment, **request}.items()
-    return [r for r in records if all(r.request.get(key) == value for key, value in asked)]
-
-
 def _values(
     records: Sequence[Record], experiment: str, method: str, key: str, metric: str = "test_log_likelihood"
 ) -> dict:
     """Value of a request's key -> the metric of the finished runs, in the order of the key's values."""
     found = defaultdict(list)
-    for record in _of(records, experiment, method=method):
+    for record in select(records, experiment=experiment, method=method):
         if record.finished:
             found[record.request[key]].append(record.metrics[metric])
     return dict(sorted(found.items()))
@@ -48,7 +43,7 @@ def _place(method: str) -> float:
 
 def _empty(ax: Axes, records: Sequence[Record], experiment: str, **request) -> None:
     """Says so if a panel shows no run."""
-    runs = _of(records, experiment, **request)
+    runs = select(records, experiment=experiment, **request)
     if not any(r.finished for r in runs):
         where = {"transform": ax.transAxes, "ha": "left", "va": "bottom"}
         ax.text(0.04, 0.03, "failed" if runs else "not run", color="0.35", style="italic", **where)
@@ -84,7 +79,7 @@ def figure3(records: Sequence[Record], experiments: Sequence[str] = UCI, missing
     """
     fig, axes = panels(1, len(experiments), height=2.9, squeeze=False)
     for ax, name in zip(axes[0], experiments, strict=True):
-        ticks = sorted({*MISSING, *(r.request["missing"] for r in _of(records, name))})
+        ticks = sorted({*MISSING, *(r.request["missing"] for r in select(records, experiment=name))})
         if missing is not None:
             ax.axvspan(100 * missing - 11, 100 * missing + 11, color="0.95", linewidth=0, zorder=0)
         for method in SEVEN:
@@ -122,7 +117,7 @@ def figure12(records: Sequence[Record], experiments: Sequence[str] = UCI) -> Fig
         for ax, missing in zip(row, MISSING, strict=True):
             ax.set_yscale("log")
             for method in SEVEN:
-                _figure12_line(ax, _of(records, name, method=method, missing=missing), method)
+                _figure12_line(ax, select(records, experiment=name, method=method, missing=missing), method)
                 stats = reference.numbers(12, name, missing=missing)[method]
                 edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}
                 x = 1.09 + 0.055 * _place(method)
@@ -131,7 +126,7 @@ def figure12(records: Sequence[Record], experiments: Sequence[str] = UCI) -> Fig
                 ax.plot([x], [stats["median"]], **HOLLOW | {"markersize": 2.8}, markeredgecolor=colour(method), **edge)
             _empty(ax, records, name, missing=missing)
             ax.set_title(f"{TITLES[name]}, {100 * missing:g} % missing")
-            if _of(records, name, missing=missing):
+            if select(records, experiment=name, missing=missing):
                 ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
             else:
                 ax.set_xticks([])
@@ -168,11 +163,11 @@ def figure4(records: Sequence[Record], experiments: Sequence[str] = IMAGES) -> F
     for i, name in enumerate(experiments):
         ours, paper = axes[2 * i : 2 * i + 2]
         for at, method in enumerate(SEVEN):
-            runs = _of(records, name, method=method)
+            runs = select(records, experiment=name, method=method)
             values = [r.metrics["test_log_likelihood"] for r in runs if r.finished]
             if values:
                 box(ours, at, values, colour(method))
-            elif _of(records, name):
+            elif select(records, experiment=name):
                 note(ours, at, "failed" if runs else "not run", rotation=90)
             stats = reference.numbers(4, name)[method]
             box(paper, at, [stats[run] for run in reference.RUNS], colour(method), paper=True)
@@ -188,7 +183,7 @@ def figure4(records: Sequence[Record], experiments: Sequence[str] = IMAGES) -> F
 def _beside(ours: Axes, paper: Axes, name: str, records: Sequence[Record]) -> None:
     """A panel of runs and, shaded, the paper's."""
     _empty(ours, records, name)
-    if not any(r.finished for r in _of(records, name)):
+    if not any(r.finished for r in select(records, experiment=name)):
         ours.set_yticks([])
     ours.set_title(TITLES[name])
     paper.set_title(f"{TITLES[name]}, paper")
@@ -234,7 +229,7 @@ def bound_curves(records: Sequence[Record], experiments: Sequence[str] = UCI) ->
     """
     fig, axes = panels(1, len(experiments), height=2.5, squeeze=False)
     for ax, name in zip(axes[0], experiments, strict=True):
-        runs, late = _of(records, name), []
+        runs, late = select(records, experiment=name), []
         validated = not runs or any(run.history.get("validation_bound") for run in runs)
         for run in runs if validated else [run for run in runs if run.request["method"] != "DeMissVAE"]:
             values = np.array(run.history.get("validation_bound" if validated else "train_bound", []), float)

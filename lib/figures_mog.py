@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from . import reference
 from .figures_base import BUDGETS, PALETTE, SEVEN, TEXT_WIDTH, box, colour, legend, note, panels
 from .mixture import GaussianMixture
-from .records import Record
+from .records import Record, select
 from .shapes import Float, Tensor
 
 # ---- Fig. 2 ------------------------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ def by_budget(records: Sequence[Record], methods: Sequence[str], budgets: Sequen
     fig, ax = panels(height=3.0)
     step = len(methods) + 1.5
     for group, budget in enumerate(budgets):
-        runs = {method: _select(records, method, budget) for method in methods}
+        runs = {method: select(records, method=method, budget=budget) for method in methods}
         for i, method in enumerate(methods):
             position = group * step + i
             values = [r.metrics["test_log_likelihood"] for r in runs[method] if r.finished]
@@ -58,15 +58,11 @@ def by_budget(records: Sequence[Record], methods: Sequence[str], budgets: Sequen
 
 def _labels(records: Sequence[Record], methods: Sequence[str], budgets: Sequence[int]) -> list[str]:
     """The budgets, with the lengths of their trainings where these differ: such groups are not to be compared."""
-    runs = [[r for method in methods for r in _select(records, method, budget)] for budget in budgets]
+    runs = [[r for method in methods for r in select(records, method=method, budget=budget)] for budget in budgets]
     lengths = [sorted({r.request["epochs"] for r in some}) for some in runs]
     words = [f"{' and '.join(map(str, some))} epochs" if some else "" for some in lengths]
     apart = len(set(filter(None, words))) > 1
     return [f"{budget}\n{said}" if apart else str(budget) for budget, said in zip(budgets, words, strict=True)]
-
-
-def _select(records: Sequence[Record], method: str, budget: int) -> list[Record]:
-    return [r for r in records if r.request["method"] == method and r.request["budget"] == budget]
 
 
 def _ceiling(ax: Axes, records: Sequence[Record]) -> None:
@@ -118,7 +114,7 @@ def figure7(truth: GaussianMixture, train: Float[Tensor, "N D"], points: int = 9
 
 def by_budgets(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> dict[str, list[Record]]:
     """The runs of each panel of `training_curves`, by its title."""
-    return {f"budget {budget}": [r for r in records if r.request["budget"] == budget] for budget in budgets}
+    return {f"budget {budget}": select(records, budget=budget) for budget in budgets}
 
 
 def training_curves(records: Mapping[str, Sequence[Record]]) -> Figure:

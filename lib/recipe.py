@@ -12,7 +12,7 @@ from .cost import Measured
 from .figures_base import panels
 from .intervals import Interval, paired_interval
 from .plans import EXPERIMENTS
-from .records import Record
+from .records import Record, select
 from .tables import markdown, number
 
 METHODS = ("MVAE", "MissSVAE", "MissSIWAE", "DeMissVAE")
@@ -32,10 +32,8 @@ def settings_table() -> str:
 
 def runs_of(records: Sequence[Record], method: str) -> list[Record]:
     """Finished runs of a method at the budget of the comparison, by seed."""
-    asked = {"method": method, "budget": BUDGET}
-    return sorted(
-        (r for r in records if r.finished and asked.items() <= r.request.items()), key=lambda r: r.request["seed"]
-    )
+    found = [r for r in select(records, method=method, budget=BUDGET) if r.finished]
+    return sorted(found, key=lambda r: r.request["seed"])
 
 
 def step_times(measured: Measured | None, method: str) -> tuple[float, float]:

@@ -180,8 +180,12 @@ def load(
     for base in reversed(_bases(folder)):
         found = (path for path in base.glob(asked) if not path.name.startswith("."))
         paths |= {path.relative_to(base): path for path in found}
-    records = [read(paths[name]) for name in sorted(paths)]
-    return [r for r in records if all(r.request.get(key) == value for key, value in given.items())]
+    return select((read(paths[name]) for name in sorted(paths)), **given)
+
+
+def select(records: Iterable[Record], **request) -> list[Record]:
+    """The records whose request has all of these."""
+    return [r for r in records if all(r.request.get(key) == value for key, value in request.items())]
 
 
 def largest_scale(records: Iterable[Record]) -> list[Record]:

@@ -41,13 +41,12 @@ def refit_encoder(
         checkpoint: as in `training.train`, but one path; a checkpoint of another model's refit is not resumed from.
         options: further ones of `training.train`, such as `time_limit` and `device`.
 
-    Raises ValueError for settings out of range, and for fewer draws than components of a stratified method.
+    Raises ValueError as `training.train` does: for settings out of range (its budget: the draws per row), and fewer
+    draws than components of a stratified method.
     """
     bound = "siwelbo" if method.sampling == "stratified" else "iwelbo"
     name = f"{method.name} refit {_digest(model)}"  # part of what a checkpoint must agree with
     refit = dataclasses.replace(method, name=name, theta=bound, phi=bound, imputes=False, complete=False)
-    if samples and not refit.samples(samples, model.components):
-        raise ValueError(f"samples={samples}: fewer than the {model.components} components, one draw from each.")
 
     def make_model() -> VAE:
         fitted = copy.deepcopy(model).requires_grad_(True)

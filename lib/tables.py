@@ -10,7 +10,7 @@ from .claims import SCORE, Claim, claims
 from .figures import BUDGETS
 from .intervals import paired_interval
 from .methods import FIGURE2, METHODS
-from .records import Record
+from .records import Record, select
 from .verdicts import NOT_COMPARABLE, NOT_RUN, Finding, examine
 
 OBJECTIVES = {  # name in `lib.objectives` -> how the paper writes it
@@ -84,13 +84,13 @@ def results_table(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -
     header.append("observed parts")
     rows = []
     for budget in budgets:
-        here = [r for r in records if r.request["budget"] == budget]
+        here = select(records, budget=budget)
         if not here:
             rows.append([budget, "", "all", 0, "not run", "", "", ""])
             continue
         epochs = ", ".join(map(str, sorted({r.request["epochs"] for r in here})))
         for name in FIGURE2:
-            rows.append([budget, epochs, name, *_result([r for r in here if r.request["method"] == name])])
+            rows.append([budget, epochs, name, *_result(select(here, method=name))])
     sources, seeds = {r.request["data_source"] for r in records}, {r.request["seed"] for r in records}
     if len(sources) == 1:
         limits = [reference.ceiling_mog(*sources, sorted(seeds), observed) for observed in (False, True)]
@@ -116,7 +116,7 @@ def _result(runs: Sequence[Record]) -> list:
 def claims_table(records: Sequence[Record], figure: str = "fig2", budgets: Sequence[int] = BUDGETS) -> str:
     """What the paper says about a figure and whether the records agree (see `verdicts.examine`), a column per
     budget."""
-    groups = [[r for r in records if r.request["budget"] == budget] for budget in budgets]
+    groups = [select(records, budget=budget) for budget in budgets]
     header = ["the paper says", *(f"budget {budget}" for budget in budgets)]
     rows = [[claim, *(finding(examine(claim, runs), claim) for runs in groups)] for claim in claims(figure)]
     return markdown(header, rows)
@@ -157,10 +157,9 @@ def number(value: float, form: str = ".3f") -> str:
 
 def mean_difference(records: Sequence[Record], left: str, right: str, **setting) -> str:
     """Of the test log-likelihood of two methods at equal seeds, such as "+0.32 [+0.26, +0.38] nats, 3 pairs"."""
-    found = [r for r in records if r.finished and setting.items() <= r.request.items()]
     sides = [
-        {r.request["seed"]: r.metrics["test_log_likelihood"] for r in found if r.request["method"] == method}
-        for method in (left, right)
+        {r.request["seed"]: r.metrics["test_log_likelihood"] for r in runs if r.finished}
+        for runs in (select(records, method=method, **setting) for method in (left, right))
     ]
     shared = sorted(sides[0].keys() & sides[1].keys())
     if not shared:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .claims import PARTS, ZERO, Claim, chosen
+from .claims import PARTS, ZERO, Claim
 from .plans import EXPERIMENTS
-from .records import SCALES, Record
+from .records import SCALES, Record, select
 from .reference import TITLES
 from .tables import difference_form, markdown, measured, number
 from .tables_data import deviations
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 def outcomes(records: Records, part: str) -> list[Outcome]:
     """Every statement of a part of `claims.PARTS` at every setting that it is about."""
     return [
-        Outcome(claim, experiment, setting, examine(claim, chosen(records.get(experiment, ()), setting)))
+        Outcome(claim, experiment, setting, examine(claim, select(records.get(experiment, ()), **setting)))
         for claim in PARTS[part].claims
         for experiment, setting in PARTS[part].cases(claim)
     ]
@@ -183,7 +183,7 @@ def _wanted(figure: str) -> list[tuple]:
 def _found(records: Records, figure: str) -> list[list[Record]]:
     """The finished runs of each of these."""
     return [
-        [r for r in chosen(records.get(experiment, ()), setting) if r.finished and r.request["method"] == method]
+        [r for r in select(records.get(experiment, ()), method=method, **setting) if r.finished]
         for experiment, setting, method, _ in _wanted(figure)
     ]
 

@@ -8,7 +8,7 @@ from . import reference
 from .claims import PARTS, Claim, claims
 from .methods import FIGURE2
 from .plans import EXPERIMENTS
-from .records import Record
+from .records import Record, select
 from .reference import TITLES
 from .tables import finding, markdown, number
 from .verdicts import difference, examine
@@ -104,11 +104,6 @@ def kept_sentence(records: Sequence[Record]) -> str:
 # ---- results -----------------------------------------------------------------------------------------------
 
 
-def _chosen(records: Sequence[Record], experiment: str, where: dict, skip: str = "") -> list[Record]:
-    asked = {"experiment": experiment} | {key: value for key, value in where.items() if key != skip}
-    return [r for r in records if all(r.request.get(key) == value for key, value in asked.items())]
-
-
 def scores_table(records: Sequence[Record], experiments: Sequence[str], figure: int, **where) -> str:
     """Test log-likelihood in nats per row, per data set and method, and the paper's mean.
 
@@ -120,12 +115,12 @@ def scores_table(records: Sequence[Record], experiments: Sequence[str], figure: 
               "ours − paper"]  # fmt: skip
     rows = []
     for name in experiments:
-        found = _chosen(records, name, where)
+        found = select(records, experiment=name, **where)
         apart = "not comparable" if any(map(deviations, found)) else ""
         rows.append([f"**{TITLES[name]}**", "", "" if found else "not run", "", "", "", "", apart])
         for method in FIGURE2 if found else ():
             paper = reference.mean(reference.numbers(figure, name, **where).get(method, {}))
-            rows.append([method, *_score([r for r in found if r.request["method"] == method], paper)])
+            rows.append([method, *_score(select(found, method=method), paper)])
     return markdown(header, rows)
 
 
@@ -152,7 +147,7 @@ def fid_table(records: Sequence[Record], experiments: Sequence[str], missing: fl
     for method in FIGURE2:
         row = [method]
         for name in experiments:
-            found = _chosen(records, name, {"missing": missing, "method": method})
+            found = select(records, experiment=name, missing=missing, method=method)
             values = [r.metrics["fid"] for r in found if r.finished]
             stats = reference.numbers(12, name, missing=missing).get(method, {})
             paper = f"{stats['median']:.2g}" if stats else "–"
@@ -170,7 +165,8 @@ def statements_table(records: Sequence[Record], figure: str, experiments: Sequen
         missing = where.get("missing")
         if not claim.about(name, missing):
             return "not claimed"
-        found = finding(examine(claim, _chosen(records, name, where, claim.varies)), claim)
+        fixed = {key: value for key, value in where.items() if key != claim.varies}
+        found = finding(examine(claim, select(records, experiment=name, **fixed)), claim)
         setting = {"missing": missing} if missing is not None else {}
         paper = difference(claim, PARTS[figure].numbers, name, **setting)
         return found + (f"; paper {number(paper, '+.2f')}" if np.isfinite(paper) else "")

@@ -5,11 +5,11 @@ import pytest
 from scipy import stats
 
 from lib import oracles
-from lib.claims import METRICS, PARTS, SEVEN, ZERO, Claim, chosen, claims
+from lib.claims import METRICS, PARTS, SEVEN, ZERO, Claim, claims
 from lib.intervals import paired_interval, rows_interval, spread_interval
 from lib.methods import FIGURE2, METHODS
 from lib.plans import EXPERIMENTS
-from lib.records import Record
+from lib.records import Record, select
 from lib.verdicts import examine
 
 
@@ -225,9 +225,9 @@ def test_the_rows_interval_covers_the_true_difference_as_often_as_it_says():
 def test_a_fixed_part_of_the_request_chooses_the_runs():
     exact = runs("A", [-1.0, -1.1], imputer="exact") + runs("B", [-2.0, -2.1], imputer="exact")
     broad = runs("A", [-3.0, -3.1], imputer="oracle1-1") + runs("B", [-2.0, -2.1], imputer="oracle1-1")
-    assert examine(higher, chosen(exact + broad, {"imputer": "exact"})).verdict == "holds"
-    assert examine(higher, chosen(exact + broad, {"imputer": "oracle1-1"})).verdict == "does not hold"
-    assert examine(higher, chosen(exact + broad, {"imputer": "oracle2-1"})).verdict == "not run"
+    assert examine(higher, select(exact + broad, imputer="exact")).verdict == "holds"
+    assert examine(higher, select(exact + broad, imputer="oracle1-1")).verdict == "does not hold"
+    assert examine(higher, select(exact + broad, imputer="oracle2-1")).verdict == "not run"
     assert examine(higher, exact).scale == "laptop"
 
 

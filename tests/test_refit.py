@@ -185,7 +185,7 @@ def test_checkpoint_of_another_model_is_not_resumed_from(tmp_path):
 
 
 def test_what_cannot_be_refitted():
-    with pytest.raises(ValueError, match="samples=2: fewer than the 3 components"):
+    with pytest.raises(ValueError, match="a budget of 2 is less than one draw for each of the model's 3 components"):
         refit("MissSVAE", spoilt("MissSVAE"), rows(), samples=2)
     with pytest.raises(ValueError, match="budget must be"):
         refit("MVAE", spoilt("MVAE"), rows(), samples=0)

@@ -7,10 +7,10 @@ import pytest
 from synthetic import SEEDS, table_run, table_runs
 
 from lib import tables_claims
-from lib.claims import PARTS, ZERO, chosen
+from lib.claims import PARTS, ZERO
 from lib.plans import EXPERIMENTS
 from lib.plans import SEEDS as ALL_SEEDS
-from lib.records import ROOT, Record
+from lib.records import ROOT, Record, select
 from lib.verdicts import VERDICTS, examine
 
 WITH_CLAIMS = list(PARTS)
@@ -48,7 +48,7 @@ def test_every_statement_can_hold_and_fail_and_stay_undecided(part):
     for claim in PARTS[part].claims:
         for experiment, setting in PARTS[part].cases(claim):
             for agrees, verdict in expected.items():
-                records = chosen(made_up(claim, experiment, setting, agrees), setting)
+                records = select(made_up(claim, experiment, setting, agrees), **setting)
                 assert examine(claim, records).verdict == verdict, (str(claim), experiment, setting)
 
 
