@@ -189,17 +189,17 @@ for name in reference.IMAGES:
 #
 # ### Looked into: short trainings
 #
-# **DeMissVAE is last on MNIST and among the first on Omniglot.** Of each run the epoch with the best bound on
-# validation images is kept, for DeMissVAE the bound {eq}`eq-cvi` with its entropy, taken where its sampler has
+# **DeMissVAE's runs lie far apart, and on MNIST their mean is the lowest.** Of each run the epoch with the best bound
+# on validation images is kept, for DeMissVAE the bound {eq}`eq-cvi` with its entropy, taken where its sampler has
 # completed them. {glue:text}`kept` In the first epoch the sampler is at rest and the holes hold independent pixels,
 # which says nothing about a model that imputes; from then on they turn, one draw per epoch, into what the model
-# imagines. On MNIST the bound falls on that way ({numref}`fig-images-curves`), be the model better or not, so that in
-# a training as short as ours the rule may still choose an early epoch. On Omniglot, whose pictures are mostly paper,
-# it hardly falls. Five epochs are four draws of a chain from whose imputations the decoder learns:
-# {numref}`fig-images` says little about DeMissVAE in a training of the paper's length. An encoder that is kept so
-# early has seen little but improbable images. In one run its refit lowered the bound: with complete images its batch
-# statistics changed at once, and our 200 steps, for 10 000 of the paper, did not make up for that. There the encoder
-# of the training judges the model.
+# imagines. The bound may fall on that way ({numref}`fig-images-curves`), be the model better or not, so that in a
+# training as short as ours the rule may still choose an early epoch. Five epochs are four draws of a chain from whose
+# imputations the decoder learns, and runs differ in how far it leads: on either data set the one whose bound ends
+# lowest has the lowest likelihood. {numref}`fig-images` says little about DeMissVAE in a training of the paper's
+# length. An encoder that is kept early has seen little but improbable images. In one run its refit lowered the bound:
+# with complete images its batch statistics changed at once, and our 200 steps, for 10 000 of the paper, did not make
+# up for that. There the encoder of the training judges the model.
 #
 # **Mixtures are slower at first.** On MNIST the paper has MissSVAE above MVAE and MissSIWAE above MIWAE; here both are
 # below, though three pairs do not decide the former. Their bounds still rise in the last epoch, although the
