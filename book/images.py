@@ -185,8 +185,8 @@ for name in reference.IMAGES:
 #
 # The verdicts are made as in {numref}`tab-claims`, and behind "paper" stands the same difference in the paper's own
 # numbers. Where it calls methods similar, we take a margin of two nats, about the spread of its own runs. By
-# that measure its numbers are not always on its side: on Omniglot, MissSIWAE is far below MIWAE. Ours have it there as
-# well, in three of three pairs, so that what does not hold is the sentence, and not the figure it stands beside.
+# that measure its numbers are not always on its side: on Omniglot, MissSIWAE is far below MIWAE. Ours, short as
+# they are, have it there as well.
 #
 # ### Looked into: short trainings
 #
