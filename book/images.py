@@ -104,8 +104,8 @@ caption = f"Test log-likelihood in nats per image, {latent_dim} latent dimension
 caption += " mean." if figure == 4 else " median."
 table("results", "tab-images-results", caption,
       tables_data.scores_table(here, names, figure, latent_dim=latent_dim))  # fmt: skip
-book.text("refit", tables_data.refit_sentence(runs))
-book.text("kept", tables_data.kept_sentence(runs))
+book.text("refit", tables_data.refit_sentence(here))
+book.text("kept", tables_data.kept_sentence(here))
 
 # %% [markdown]
 # ### What was run
