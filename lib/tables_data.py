@@ -1,5 +1,6 @@
 """Tables of the experiments on tables and images, as Markdown: what was run, results beside the paper's, statements."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,18 +55,21 @@ def deviations(record: Record) -> list[str]:
 
 
 def run_table(records: Sequence[Record], experiments: Sequence[str]) -> str:
-    """Per experiment: runs, seeds, what was varied, and in what they are less than the paper's."""
+    """Per experiment: runs, seeds of a setting, the settings, and in what they are less than the paper's."""
     rows = []
     for name in experiments:
         runs = [r for r in records if r.request["experiment"] == name]
         if not runs:
             rows.append([TITLES[name], "not run", "", "", ""])
             continue
-        seeds = len({r.request["seed"] for r in runs})
-        varied = sorted({_setting(r) + _absent(runs, r) for r in runs})
+        settings = defaultdict(list)
+        for run in sorted(runs, key=lambda r: r.request.get("latent_dim", r.request["missing"])):
+            settings[_setting(run)].append(run)
+        seeds = [len({r.request["seed"] for r in some}) for some in settings.values()]
+        varied = [setting + _absent(some) for setting, some in settings.items()]
         less = ["; ".join(deviations(r)) for r in runs]
         scales = ", ".join(sorted({r.request["scale"] for r in runs}))
-        rows.append([TITLES[name], len(runs), seeds, ", ".join(varied), f"{scales}: {_most(less)}"])
+        rows.append([TITLES[name], len(runs), _span(seeds), ", ".join(varied), f"{scales}: {_most(less)}"])
     return markdown(["data", "runs", "seeds", "settings", "scale, and how it differs from the paper"], rows)
 
 
@@ -75,9 +79,9 @@ def _setting(record: Record) -> str:
     return f"{100 * record.request['missing']:g} % missing"
 
 
-def _absent(runs: Sequence[Record], run: Record) -> str:
-    """Such as " (not DeMissVAE)": the methods that were not run in the setting of this run; often empty."""
-    found = {r.request["method"] for r in runs if _setting(r) == _setting(run)}
+def _absent(runs: Sequence[Record]) -> str:
+    """Such as " (not DeMissVAE)": the methods that are not among these runs; often empty."""
+    found = {r.request["method"] for r in runs}
     rest = ", ".join(method for method in FIGURE2 if method not in found)
     return f" (not {rest})" if rest else ""
 
@@ -87,16 +91,20 @@ def _most(words: Sequence[str]) -> str:
     return "; or ".join(dict.fromkeys(word or "in nothing" for word in words))
 
 
+def _span(numbers: Sequence[int]) -> str:
+    """Such as "1 to 3", or "3" where all are alike."""
+    return " to ".join(map(str, dict.fromkeys((min(numbers), max(numbers)))))
+
+
 def kept_sentence(records: Sequence[Record]) -> str:
     """Which epochs the runs that keep their best one kept: those of DeMissVAE, then those of the other methods."""
     said = []
     for whose, ours in (("runs of DeMissVAE", True), ("runs of the others", False)):
         runs = [r for r in records if (r.request["method"] == "DeMissVAE") == ours and "best_epoch" in r.metrics]
-        epochs = sorted({int(r.metrics["best_epoch"]) for r in runs})
         lengths = sorted({r.request["epochs"] for r in runs})
         if runs:
-            ends = " to ".join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))
-            said.append(f"the {whose} ({len(runs)}) kept epoch {ends} of {' or '.join(map(str, lengths))}")
+            kept = _span([int(r.metrics["best_epoch"]) for r in runs])
+            said.append(f"the {whose} ({len(runs)}) kept epoch {kept} of {' or '.join(map(str, lengths))}")
     words = ", ".join(said)
     return f"{words[:1].upper()}{words[1:]}." if words else "No run kept its best epoch."
 
