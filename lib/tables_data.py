@@ -66,7 +66,7 @@ def run_table(records: Sequence[Record], experiments: Sequence[str]) -> str:
         for run in sorted(runs, key=lambda r: r.request.get("latent_dim", r.request["missing"])):
             settings[_setting(run)].append(run)
         seeds = [len({r.request["seed"] for r in some}) for some in settings.values()]
-        varied = [setting + _absent(some) for setting, some in settings.items()]
+        varied = [setting + _short_of(some, max(seeds)) for setting, some in settings.items()]
         less = ["; ".join(deviations(r)) for r in runs]
         scales = ", ".join(sorted({r.request["scale"] for r in runs}))
         rows.append([TITLES[name], len(runs), _span(seeds), ", ".join(varied), f"{scales}: {_most(less)}"])
@@ -79,11 +79,13 @@ def _setting(record: Record) -> str:
     return f"{100 * record.request['missing']:g} % missing"
 
 
-def _absent(runs: Sequence[Record]) -> str:
-    """Such as " (not DeMissVAE)": the methods that are not among these runs; often empty."""
-    found = {r.request["method"] for r in runs}
-    rest = ", ".join(method for method in FIGURE2 if method not in found)
-    return f" (not {rest})" if rest else ""
+def _short_of(runs: Sequence[Record], seeds: int) -> str:
+    """Such as " (1 seed, not DeMissVAE)": in what the runs of a setting fall short of so many seeds of all methods."""
+    own, methods = ({r.request[key] for r in runs} for key in ("seed", "method"))
+    rest = ", ".join(method for method in FIGURE2 if method not in methods)
+    said = [f"{len(own)} seed{'s' if len(own) > 1 else ''}"] if len(own) < seeds else []
+    said += [f"not {rest}"] if rest else []
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _most(words: Sequence[str]) -> str:

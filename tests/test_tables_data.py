@@ -65,7 +65,7 @@ def test_run_table_names_the_methods_that_a_setting_lacks():
 def test_run_table_has_the_settings_in_order_and_how_many_seeds_they_have():
     runs = [image_run(method=method, latent_dim=size) for method in FIGURE2 for size in (100, 200, 25)]
     (found,) = rows(tables_data.run_table(runs + image_runs(("mnist",)), ["mnist"]))
-    assert found[2:4] == ["1 to 3", "$L=25$, $L=50$, $L=100$, $L=200$"]
+    assert found[2:4] == ["1 to 3", "$L=25$ (1 seed), $L=50$, $L=100$ (1 seed), $L=200$ (1 seed)"]
 
 
 def test_scores_are_means_of_the_chosen_runs_beside_the_papers():
