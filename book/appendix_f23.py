@@ -132,8 +132,8 @@ book.figure("figure13", figures.figure13(images), figures.caption(images))
 # :alt: Test log-likelihood against latent dimensions 25 to 200, ours beside the paper's.
 #
 # Log-likelihood of complete test images against the dimension of the latent (paper, Fig. 13). Lines: median
-# over runs, bands 5 to 95 %. Shaded: the paper's, on an axis of its own. {numref}`tab-images-run` has the seeds of each
-# size. {glue:text}`figure13-caption`
+# over runs, bands 5 to 95 %. Shaded: the paper's, on an axis of its own. {numref}`tab-images-run` has what was run with
+# which size, and how often. {glue:text}`figure13-caption`
 # ```
 #
 # If a Gaussian encoder is too stiff, more latent dimensions might be a remedy as good as a mixture. The figure
