@@ -13,8 +13,9 @@ def describe(records: Iterable[Record]) -> str:
     sources = dict.fromkeys(_source(r) for r in sorted(records, key=lambda r: str(r.request.get("data_source"))))
     seeds = _values(records, "seed")
     plural = "s" if len(seeds) > 1 else ""
-    minutes = sum(r.provenance.get("minutes") or 0 for r in records)
-    devices = sorted({_device(r) for r in records})
+    before = [part for r in records for part in r.provenance.get("elsewhere", ())]  # of runs that moved
+    minutes = sum(r.provenance.get("minutes") or 0 for r in records) + sum(part["seconds"] for part in before) / 60
+    devices = sorted({_device(r) for r in records} | {part["device"] for part in before})
     commits = sorted({str(r.provenance.get("commit", "unknown")) for r in records})
     failed = sum(not r.finished for r in records)
     return (

@@ -104,7 +104,7 @@ def groups_table(runs: Sequence[Record]) -> str:
         facts = run.provenance
         together = facts.get("together", 1)
         logged = ", gradients logged" if "same_run_as" in facts else ""
-        ms = 1e3 * facts["train_seconds"] * together / facts["steps"]
+        ms = 1e3 * together / facts["steps_per_second"]
         rows.setdefault((run.request["budget"], run.request["method"] + logged, together), []).append(ms)
     means = {key: sum(values) / len(values) for key, values in rows.items()}
     body = [[*key, f"{ms:.2f}", f"{1e3 * key[-1] / ms:.0f}"] for key, ms in means.items()]

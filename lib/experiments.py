@@ -16,6 +16,7 @@ from . import checkpoints, datasets, locks, models, names, records, scoring, tra
 from .methods import get as get_method
 from .plans import EXPERIMENTS, SEEDS, TRAINING, Experiment, Scale
 from .records import Record
+from .runs import device_name
 
 SCALES = records.SCALES
 # what a request says of its scale, beside the length of the training
@@ -338,13 +339,15 @@ def _content(dataset: str, source: str, folder: str | None) -> datasets.DataSet:
 def _provenance(result: training.Result, content: datasets.DataSet, device: str) -> dict:
     seconds = round(result.seconds, 3)
     return records.provenance(
-        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        device=device_name(device),
         threads=torch.get_num_threads() if device == "cpu" else None,
         minutes=round(seconds / 60, 3),
         train_seconds=seconds,
         steps=result.step,
-        steps_per_second=round(result.step / max(seconds, 1e-9), 3),
+        steps_per_second=round((result.step - sum(part["steps"] for part in result.elsewhere)) / max(seconds, 1e-9), 3),
         data_checksum=content.checksum,
         # runs trained as one; the seconds are then a run's share of their time
         **({"together": result.together} if result.together > 1 else {}),
+        # what was trained on another kind of device before; seconds and steps per second are without it
+        **({"elsewhere": result.elsewhere} if result.elsewhere else {}),
     )

@@ -26,6 +26,10 @@ class AMSGrad(torch.optim.Adam):
         self.grad_scale = scale  # divided in the fused update: that spares a pass over all weights
         self.step()
 
+    def load_state_dict(self, content: dict) -> None:
+        """The state alone: the options are those of this kind of device."""
+        super().load_state_dict(content | {"param_groups": self.state_dict()["param_groups"]})
+
 
 MUON_RATE = 3.0  # that of Muon, in learning rates of AMSGrad
 

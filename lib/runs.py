@@ -105,6 +105,7 @@ class Run:
         self.total_steps = settings.steps or self.steps_per_epoch * settings.epochs
         self.step, self.seconds, self.history = 0, 0.0, {}
         self.best: dict = {}  # of the validation: its epoch, bound and model
+        self.elsewhere: list[dict] = []  # what was trained on another kind of device: its name, steps and seconds
         if settings.keep == "best" and self.x_val is None:
             raise ValueError("keep='best' needs validation rows.")
         self.bound_sum, self.order = 0.0, None
@@ -276,21 +277,30 @@ class Run:
             "noise": self.noise.get_state(), "dropout": [get() for get, _ in self._dropout()],
             "state": [t.clone() for t in self.state or ()], "state_val": list(self.state_val or ()),
             "snr": self.snr.state() if self.snr else None,
+            "device": device_name(self.device), "elsewhere": self.elsewhere,
         }  # fmt: skip
         checkpoints.save(content, path)
 
     def resume(self, path: Path) -> None:
-        """Continue from the checkpoint, if there is one."""
+        """Continue from the checkpoint, if there is one. Random streams belong to a kind of device: from one of another
+        kind the run goes on with new ones, and says so in `elsewhere`."""
         content = checkpoints.load(path, self._identity(), self.device)
         if content is None:
             return
         self.model.load_state_dict(content["model"])
         self.optimiser.load_state_dict(content["optimiser"])
-        self.noise.set_state(content["noise"].cpu())
-        for (_, put), state in zip(self._dropout(), content["dropout"], strict=True):
-            put(state.cpu())
-        for name in ("step", "seconds", "bound_sum", "history", "best"):
+        for name in ("step", "seconds", "bound_sum", "history", "best", "elsewhere"):
             setattr(self, name, content[name])
+        if (content["device"] == "cpu") == (self.device.type == "cpu"):
+            self.noise.set_state(content["noise"].cpu())
+            for (_, put), state in zip(self._dropout(), content["dropout"], strict=True):
+                put(state.cpu())
+        else:
+            self.noise.manual_seed(_stream(self.seed, "noise", self.step))
+            torch.manual_seed(_stream(self.seed, "dropout", self.step))
+            steps = self.step - sum(part["steps"] for part in self.elsewhere)
+            self.elsewhere.append({"device": content["device"], "steps": steps, "seconds": round(self.seconds, 3)})
+            self.seconds = 0.0
         if self.method.imputes:
             self.state = type(self.state)(*content["state"])
             self.state_val = type(self.state)(*content["state_val"]) if content["state_val"] else None
@@ -306,9 +316,8 @@ class Run:
         return pairs
 
     def _identity(self) -> str:
-        """What a checkpoint must agree with: settings, sampler, the model as it prints itself, data, and kind of device
-        (its random streams and optimiser are of that kind)."""
-        words = self.method.name, self.seed, self.settings, self.sampler.name, self.model, self._data, self.device.type
+        """What a checkpoint must agree with: settings, sampler, the model as it prints itself, and data."""
+        words = self.method.name, self.seed, self.settings, self.sampler.name, self.model, self._data
         return " ".join(map(str, words + (("snr",) if self.snr else ())))
 
     @functools.cached_property
@@ -325,6 +334,12 @@ class Run:
         completed = samplers.from_marginals(x, m, self.settings.budget, self.noise)
         with torch.no_grad():
             return self.sampler.init(self.model, completed, m, self.noise)
+
+
+def device_name(device: torch.device | str) -> str:
+    """A GPU's own name, or "cpu"."""
+    device = torch.device(device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _stream(seed: int, purpose: str, epoch: int = 0) -> int:

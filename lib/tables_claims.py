@@ -194,11 +194,14 @@ def cost_table(records: Records) -> str:
     for figure in figures():
         runs = {id(r): r for found in _found(records, figure) for r in found}.values()
         cells = []
+        facts = [r.provenance for r in runs]
+        before = [(part["device"], part["seconds"]) for f in facts for part in f.get("elsewhere", ())]
         for unit, on_core in ((3600, True), (60, False)):
-            facts = [r.provenance for r in runs if (r.provenance.get("device") == "cpu") == on_core]
-            for name in ("train_seconds", "evaluation_seconds"):
-                known = [f[name] for f in facts if name in f]
-                some = "" if len(known) == len(facts) else "more than "  # older records do not say
+            here = [f for f in facts if (f.get("device") == "cpu") == on_core]
+            moved = [seconds for device, seconds in before if (device == "cpu") == on_core]
+            for name, more in (("train_seconds", moved), ("evaluation_seconds", [])):
+                known = [f[name] for f in here if name in f] + more
+                some = "" if all(name in f for f in here) else "more than "  # older records do not say
                 cells.append(f"{some}{sum(known) / unit:.1f}" if known else "")
         rows.append([_link(figure), len(runs) or "", *cells])
     head = ["in the paper", "runs", "training, core-hours", "evaluation, core-hours"]

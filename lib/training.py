@@ -31,7 +31,8 @@ class Result:
     """What became of one run: "finished", "stopped" (time limit; resumable) or "failed" (non-finite loss).
 
     `seconds` of training (evaluation excluded); of runs trained together, `together` of them, each has its share.
-    `best_epoch`: which one the model is of, where the best is kept.
+    `best_epoch`: which one the model is of, where the best is kept. `elsewhere`: what was trained on another kind of
+    device (its name, steps and seconds), before the run moved here; `seconds` are without it.
     """
 
     seed: Hashable
@@ -44,6 +45,7 @@ class Result:
     completions: Float[Tensor, "K N D"] | None = field(default=None, repr=False)
     together: int = 1
     best_epoch: float | None = None
+    elsewhere: list[dict] = field(default_factory=list)
 
 
 def train(
@@ -251,7 +253,7 @@ def _save(runs: list[Run], must: bool) -> bool:
 
 def _result(run: Run, status: str, message: str, together: int) -> Result:
     completions = run.state.x if run.state is not None else None
-    facts = (run.step, run.seconds, run.history, message, completions, together, run.best.get("epoch"))
+    facts = (run.step, run.seconds, run.history, message, completions, together, run.best.get("epoch"), run.elsewhere)
     return Result(run.key, status, run.model.eval(), *facts)
 
 

@@ -415,15 +415,15 @@ def test_both_trainings_are_timed_in_turn(capsys, results):
 
 
 def test_groups_on_a_gpu_are_tabled_from_their_records():
-    """2 s a run, five runs as one, 1000 steps: 10 s of the device, 10 ms a step of all five."""
-    facts = {"train_seconds": 2.0, "together": 5, "steps": 1000}
+    """500 steps a second of a run's share, five runs as one: 10 ms a step of all five."""
+    facts = {"steps_per_second": 500.0, "together": 5}
     runs = [
         records.Record({"budget": budget, "method": "MVAE", "seed": seed}, "finished", {}, {}, facts)
         for budget in (15, 5)
         for seed in (1, 2)
     ]
-    alone = {"train_seconds": 3.0, "steps": 1000}
-    watched = {"train_seconds": 4.0, "steps": 1000, "same_run_as": "mog-snr/paper/x.json"}
+    alone = {"steps_per_second": 1000 / 3}
+    watched = {"steps_per_second": 250.0, "same_run_as": "mog-snr/paper/x.json"}
     for method, provenance in (("MVAE", alone), ("MissVAE", watched)):
         runs.append(records.Record({"budget": 5, "method": method, "seed": 3}, "finished", {}, {}, provenance))
     assert cost.groups_table(runs).splitlines()[2:] == [

@@ -65,6 +65,37 @@ def test_resumed_dropout_and_cosine_rate_are_the_undisturbed_ones(checkpoint, mo
     assert tiny.same(tiny.train("MVAE", settings=settings, make=make, checkpoint=checkpoint)[0], whole)
 
 
+@pytest.mark.parametrize("method", ["MVAE", "DeMissVAE"])
+def test_a_run_moves_to_another_kind_of_device_with_its_state(method, checkpoint, path):
+    """From what a GPU would have written, whose streams no CPU can read, the steps go on with other random numbers."""
+    here = tiny.run(method)
+    for _ in range(7):
+        here.train_step()
+    here.seconds = 2.5
+    here.save(path)
+    content = torch.load(path, weights_only=True)
+    for options in content["optimiser"]["param_groups"]:
+        options |= {"lr": torch.tensor(options["lr"]), "capturable": True}
+    content |= {"device": "NVIDIA H100", "noise": torch.zeros(16, dtype=torch.uint8), "dropout": []}
+    torch.save(content, path)
+    moved = tiny.run(method)
+    moved.resume(path)
+    assert (moved.step, moved.seconds, moved.history) == (7, 0.0, here.history)
+    assert torch.equal(moved.weights, here.weights)
+    assert moved.elsewhere == [{"device": "NVIDIA H100", "steps": 7, "seconds": 2.5}]
+    assert not torch.equal(moved.noise.get_state(), here.noise.get_state())
+    moved.noise.set_state(here.noise.get_state())
+    assert torch.equal(moved.train_step(), here.train_step()), "with the same numbers it is the same step"
+    moved.seconds = 1.0
+    moved.save(path)
+    again = tiny.run(method)  # the same kind now
+    again.resume(path)
+    assert again.elsewhere == moved.elsewhere and again.seconds == 1.0
+    assert torch.equal(again.train_step(), moved.train_step())
+    result = tiny.train(method, checkpoint=checkpoint)[0]
+    assert (result.status, result.step, result.elsewhere) == ("finished", LAST, moved.elsewhere)
+
+
 def test_evaluations_of_a_resumed_run_are_neither_lost_nor_repeated(checkpoint, monkeypatch):
     options = {
         "evaluate": lambda model, seed: {"score": float(next(model.parameters()).detach().sum())},

@@ -207,6 +207,9 @@ def test_describe_adds_minutes_and_names_the_grid_of_imputations():
     )
     text = captions.describe([shorter, longer])
     assert "4.0 minutes" in text and ": 1 epoch, seeds" in text and "grid" not in text
+    longer.provenance["elsewhere"] = [{"device": "NVIDIA H100", "steps": 10, "seconds": 120.0}]
+    text = captions.describe([shorter, longer])
+    assert "6.0 minutes" in text and "NVIDIA H100 and unknown device" in text
     assert "on a grid of 100 × 100 latents" in captions.describe([make(imputer_grid=100)])
     assert "grid" not in captions.describe([make(imputer_grid=0)])
 
