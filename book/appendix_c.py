@@ -55,7 +55,8 @@ parameters.check(
 
 # %% tags=["hide-input"]
 if scale == "recorded":
-    rejection, oracle, lair = map(experiments.recorded, ("mog-rejection", "mog-oracles", "mog"))
+    names = "mog-rejection", "mog-oracles", "mog"
+    rejection, oracle, lair = (experiments.recorded(name, together=CONTROLS) for name in names)
 else:
     rejection, oracle, lair = (
         [

@@ -22,16 +22,17 @@ from matplotlib.patches import Patch
 
 from lib import book, experiments, figures, parameters, records, tables, tables_claims
 from lib.claims import PARTS
+from lib.methods import FIGURE2
 from lib.verdicts import FAILS, HOLDS, NOT_COMPARABLE, NOT_RUN, UNDECIDED
 
 parameters.check(globals(), scale=parameters.choice("recorded", *records.SCALES))
 names = dict.fromkeys(name for part in PARTS.values() for name in part.settings)
 runs = {
-    name: experiments.recorded(name) if scale == "recorded" else records.load(name, scale=scale)
+    name: experiments.full_length(name) if scale == "recorded" else records.load(name, scale=scale)
     for name in names
     if name in experiments.EXPERIMENTS
 }
-every = [run for found in runs.values() for run in found]
+every = [run for found in runs.values() for run in records.largest_scale(found, FIGURE2)]
 
 
 def table(name: str, label: str, caption: str, source: str) -> None:
@@ -85,7 +86,8 @@ table("summary", "tab-verdicts", "Comparisons by verdict, and how much of each f
 # A statement becomes a difference: between the mean log-likelihoods of two methods, say, or of any other recorded
 # number. Methods are compared on equal seeds, hence on equal masks and rows, and the interval is Student's of
 # the paired differences, at 95 %. Where fewer than two seeds are shared it is Welch's for two groups. "Varies less" is
-# a ratio of standard deviations, and its interval takes the runs as normal.
+# a ratio of standard deviations, and its interval takes the runs as normal. Of every setting those runs count that have
+# the largest scale at which all methods of the figure were run.
 #
 # - It **holds** when the whole interval agrees with the statement.
 # - It **does not hold** when the whole interval contradicts it.

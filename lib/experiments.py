@@ -13,6 +13,7 @@ import torch
 from filelock import FileLock
 
 from . import checkpoints, datasets, locks, models, names, records, scoring, training
+from .methods import FIGURE2
 from .methods import get as get_method
 from .plans import EXPERIMENTS, SEEDS, TRAINING, Experiment, Scale
 from .records import Record
@@ -28,8 +29,14 @@ _SCALE = {
 }
 
 
-def recorded(experiment: str, scale: str | None = None) -> list[Record]:
-    """The records a figure draws unless told otherwise: of each setting its largest scale, or the given one, in full.
+def recorded(experiment: str, scale: str | None = None, together: Sequence[str] = FIGURE2) -> list[Record]:
+    """The records a figure draws unless told otherwise: of each setting the largest scale that the methods share which
+    it compares (see `records.largest_scale`), or the given one."""
+    return records.largest_scale(full_length(experiment, scale), together)
+
+
+def full_length(experiment: str, scale: str | None = None) -> list[Record]:
+    """The records of every scale, or of the given one, that a figure may draw.
 
     Runs with another length than their scale's (`--epochs`), or made when the scale was another, are left out: a
     shortened paper run is no paper run. So are runs on made-up rows in place of real data, and those of scale "fast",
@@ -45,7 +52,7 @@ def recorded(experiment: str, scale: str | None = None) -> list[Record]:
         found = [r for r in found if r.request["missing"] in (0.0, *plan.missing)]
     else:
         found = [r for r in found if r.request["data_source"] != "embedded"]
-    return records.largest_scale(found)
+    return found
 
 
 def requests(

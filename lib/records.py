@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -188,21 +188,29 @@ def select(records: Iterable[Record], **request) -> list[Record]:
     return [r for r in records if all(r.request.get(key) == value for key, value in request.items())]
 
 
-def largest_scale(records: Iterable[Record]) -> list[Record]:
+def largest_scale(records: Iterable[Record], together: Collection[str] = ()) -> list[Record]:
     """Of each setting (experiment, method, budget, ...) only the records of its largest scale.
 
     Larger scale first; at one scale the data sources in the order of `SOURCES`, then the longer training: the records
     that remain for a setting share all three and differ by seed only. A failed run counts only among its
     equals.
+
+    together: methods that are compared. They share the largest scale at which each of them was run that was run at
+        all, so that one that was trained for longer does not leave the others behind; without one each has its own.
     """
-    groups = defaultdict(list)
+    groups = defaultdict(lambda: defaultdict(list))  # setting -> method -> records
     for record in records:
-        key = {name: value for name, value in record.request.items() if name not in SCALED}
-        groups[_canonical(key)].append(record)
+        method = record.request["method"]
+        apart = SCALED + (("method",) if method in together else ())
+        key = {name: value for name, value in record.request.items() if name not in apart}
+        groups[_canonical(key)][method].append(record)
     kept = []
-    for group in groups.values():
-        best = max(map(_rank, [r for r in group if r.finished] or group))
-        kept += [r for r in group if _rank(r) == best]
+    for methods in groups.values():
+        ranks = [{_rank(r) for r in [r for r in group if r.finished] or group} for group in methods.values()]
+        shared = set.intersection(*ranks)
+        for group, own in zip(methods.values(), ranks, strict=True):
+            best = max(shared or own)
+            kept += [r for r in group if _rank(r) == best]
     return kept
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .claims import PARTS, ZERO, Claim
 from .plans import EXPERIMENTS
-from .records import SCALES, Record, select
+from .records import SCALES, Record, largest_scale, select
 from .reference import TITLES
 from .tables import difference_form, markdown, measured, number
 from .tables_data import deviations
@@ -32,11 +32,18 @@ class Outcome(NamedTuple):
 
 def outcomes(records: Records, part: str) -> list[Outcome]:
     """Every statement of a part of `claims.PARTS` at every setting that it is about."""
+    records = _compared(records, part.split()[0])
     return [
         Outcome(claim, experiment, setting, examine(claim, select(records.get(experiment, ()), **setting)))
         for claim in PARTS[part].claims
         for experiment, setting in PARTS[part].cases(claim)
     ]
+
+
+def _compared(records: Records, figure: str) -> Records:
+    """Of each setting the runs at the largest scale that the methods of a figure share."""
+    methods = {method for part in parts_of(figure) for method in PARTS[part].methods}
+    return {experiment: largest_scale(runs, methods) for experiment, runs in records.items()}
 
 
 def paper(part: str, outcome: Outcome) -> float:
@@ -182,6 +189,7 @@ def _wanted(figure: str) -> list[tuple]:
 
 def _found(records: Records, figure: str) -> list[list[Record]]:
     """The finished runs of each of these."""
+    records = _compared(records, figure)
     return [
         [r for r in select(records.get(experiment, ()), method=method, **setting) if r.finished]
         for experiment, setting, method, _ in _wanted(figure)

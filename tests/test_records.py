@@ -182,6 +182,20 @@ def test_largest_scale_keeps_one_kind_of_run_per_setting():
     assert records.largest_scale([*laptop, paper]) == [paper]
 
 
+def test_methods_that_are_compared_share_their_largest_scale():
+    short = [make(method=name) for name in ("MVAE", "MIWAE", "CVI-VAE")]
+    paper = [make(method=name, scale="paper", epochs=500) for name in ("MVAE", "MIWAE")]
+    other = make(method="MVAE", budget=15, scale="paper", epochs=500)
+    assert records.largest_scale([*short, *paper, other]) == [paper[0], paper[1], short[2], other]
+    seven = "MVAE", "MIWAE", "DeMissVAE"  # the third was not run and is not waited for
+    assert records.largest_scale([*short, *paper, other], seven) == [*paper, short[2], other]
+    assert records.largest_scale([*short, *paper, other], ("MVAE", "CVI-VAE")) == [short[0], short[2], paper[1], other]
+    failed = make(None, method="CVI-VAE", scale="paper", epochs=500, status="failed")
+    assert records.largest_scale([*short, *paper, failed], ("MVAE", "CVI-VAE"))[:2] == [short[0], short[2]]
+    apart = [make(method="MVAE", scale="smoke"), paper[1]]
+    assert records.largest_scale(apart, seven) == apart, "with no scale in common each has its own"
+
+
 def test_a_failed_run_does_not_hide_finished_ones():
     failed = make(None, scale="paper", status="failed")
     assert records.largest_scale([make(), failed]) == [make()]

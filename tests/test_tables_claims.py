@@ -225,3 +225,18 @@ def test_the_cost_of_a_figure_is_that_of_its_runs():
     table = {row[0]: row[1:] for row in rows(tables_claims.cost_table({"miniboone": runs}))}
     assert table["{ref}`Fig. 3 <fig-uci>`"][2] == "more than 0.1"
     assert table["{ref}`Fig. 2 <fig-mog>`"] == [""] * 5 == table["{ref}`Fig. 7 <fig-mog-density>`"]
+
+
+def test_every_figure_is_judged_at_the_scale_that_its_methods_share():
+    """Fig. 2 has long runs of its seven methods; of Fig. 6's controls there are short ones alone."""
+
+    def run(method: str, seed: int, scale: str, value: float) -> Record:
+        request = dict(experiment="mog", method=method, seed=seed, scale=scale, budget=15, data_source="authors")
+        return Record(request, "finished", {"test_log_likelihood": value + 0.01 * (seed % 7)}, {}, {})
+
+    short = [run(m, s, "laptop", 0.0) for m in (*PARTS["fig2"].methods, "CVI-VAE", "MVB-VAE") for s in SEEDS]
+    long = [run(m, s, "paper", 1.0) for m in PARTS["fig2"].methods for s in SEEDS]
+    for part, scale in (("fig2", "paper"), ("fig6", "laptop")):
+        found = tables_claims.outcomes({"mog": short + long}, part)
+        assert {o.finding.scale for o in found if o.setting["budget"] == 15} == {scale}
+        assert "not comparable" not in {o.finding.verdict for o in found}
