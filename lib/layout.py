@@ -7,6 +7,8 @@ import torch
 
 from .shapes import Float, Tensor
 
+_ALIGNED = 64  # floats: 256 bytes, as PyTorch aligns on a GPU
+
 
 class Layout:
     """Where the tensors of these shapes lie in the vector: one after the other, on a GPU with gaps between them.
@@ -18,7 +20,7 @@ class Layout:
     """
 
     def __init__(self, shapes: Sequence[torch.Size], device: torch.device, multiple: int = 0):
-        multiple = multiple or (64 if device.type == "cuda" else 1)  # 64 floats: 256 bytes, as PyTorch aligns there
+        multiple = multiple or (_ALIGNED if device.type == "cuda" else 1)
         self.shapes = list(shapes)
         sizes = [math.prod(shape) for shape in self.shapes]
         gaps = [-size % multiple for size in sizes]
@@ -37,3 +39,8 @@ class Layout:
         pairs = zip(tensors, self.fill, strict=True)
         parts = [part for tensor, gap in pairs for part in (tensor.reshape(*stack, -1), gap.expand(*stack, -1))]
         return torch.cat([part for part in parts if part.shape[-1]], -1, out=out)
+
+    def adopt(self, vector: Float[Tensor, " Q"]) -> Float[Tensor, " P"]:
+        """A vector in this layout that has that of another kind of device."""
+        layouts = (Layout(self.shapes, vector.device, multiple) for multiple in (1, _ALIGNED))
+        return self.pack(next(other for other in layouts if other.size == len(vector)).views(vector))

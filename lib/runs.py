@@ -287,11 +287,14 @@ class Run:
         content = checkpoints.load(path, self._identity(), self.device)
         if content is None:
             return
+        moved = (content["device"] == "cpu") != (self.device.type == "cpu")
+        if moved:
+            self._adopt(content)
         self.model.load_state_dict(content["model"])
         self.optimiser.load_state_dict(content["optimiser"])
         for name in ("step", "seconds", "bound_sum", "history", "best", "elsewhere"):
             setattr(self, name, content[name])
-        if (content["device"] == "cpu") == (self.device.type == "cpu"):
+        if not moved:
             self.noise.set_state(content["noise"].cpu())
             for (_, put), state in zip(self._dropout(), content["dropout"], strict=True):
                 put(state.cpu())
@@ -306,6 +309,13 @@ class Run:
             self.state_val = type(self.state)(*content["state_val"]) if content["state_val"] else None
         if self.snr:
             self.snr.resume(content["snr"])
+
+    def _adopt(self, content: dict) -> None:
+        """Lay out the vectors of weights in a checkpoint of another kind of device as this one has them."""
+        for state in content["optimiser"].get("state", {}).values():
+            state |= {name: self.layout.adopt(value) for name, value in state.items() if value.ndim}
+        if self.snr:
+            content["snr"]["sums"] = [self.layout.adopt(value) for value in content["snr"]["sums"]]
 
     def _dropout(self) -> list[tuple[Callable, Callable]]:
         """How to read and how to write the state of the generators that dropout draws from."""

@@ -35,6 +35,13 @@ def test_each_begins_at_a_multiple_and_gaps_are_zeros():
     assert Layout(SHAPES, torch.device("cpu")).size == 88
 
 
+@pytest.mark.parametrize("other", [1, 64])
+def test_a_vector_of_another_layout_is_adopted(made, other):
+    tensors = [torch.randn(shape) for shape in SHAPES]
+    theirs = Layout(SHAPES, torch.device("cpu"), multiple=other).pack(tensors)
+    assert torch.equal(made.adopt(theirs), made.pack(tensors))
+
+
 def test_views_of_stacked_vectors_are_stacked(made):
     vectors = torch.randn(2, made.size)
     for both, one in zip(made.views(vectors), made.views(vectors[1]), strict=True):
