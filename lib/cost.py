@@ -102,6 +102,8 @@ def groups_table(runs: Sequence[Record]) -> str:
     rows = {}
     for run in sorted(runs, key=lambda r: r.request["budget"]):
         facts = run.provenance
+        if not facts["steps_per_second"]:
+            continue  # it moved here when its training was done
         together = facts.get("together", 1)
         logged = ", gradients logged" if "same_run_as" in facts else ""
         ms = 1e3 * together / facts["steps_per_second"]

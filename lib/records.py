@@ -206,7 +206,7 @@ def largest_scale(records: Iterable[Record], together: Collection[str] = ()) -> 
         groups[_canonical(key)][method].append(record)
     kept = []
     for methods in groups.values():
-        ranks = [{_rank(r) for r in [r for r in group if r.finished] or group} for group in methods.values()]
+        ranks = [set(map(_rank, [r for r in group if r.finished] or group)) for group in methods.values()]
         shared = set.intersection(*ranks)
         for group, own in zip(methods.values(), ranks, strict=True):
             best = max(shared or own)

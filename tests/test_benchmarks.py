@@ -424,7 +424,8 @@ def test_groups_on_a_gpu_are_tabled_from_their_records():
     ]
     alone = {"steps_per_second": 1000 / 3}
     watched = {"steps_per_second": 250.0, "same_run_as": "mog-snr/paper/x.json"}
-    for method, provenance in (("MVAE", alone), ("MissVAE", watched)):
+    moved = {"steps_per_second": 0.0, "elsewhere": [{"device": "cpu", "steps": 1000, "seconds": 9.0}]}
+    for method, provenance in (("MVAE", alone), ("MissVAE", watched), ("MissVAE", moved)):
         runs.append(records.Record({"budget": 5, "method": method, "seed": 3}, "finished", {}, {}, provenance))
     assert cost.groups_table(runs).splitlines()[2:] == [
         "| 5 | MVAE | 5 | 10.00 | 500 |",
