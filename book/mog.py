@@ -128,8 +128,8 @@ for name, left, right in (("order", "MissSVAE", "MissIWAE"), ("close", "DeMissVA
             book.text(f"{name}-{which}-{spent}", tables.mean_difference(some, left, right, budget=spent))
 falls = []
 for name in FIGURE2:
-    steps = [np.diff(run.history["train_bound"]) for run in records.select(long, method=name) if run.finished]
-    falls.append(f"{name} {sum(int((step < -0.2).sum()) for step in steps)} times in {len(steps)} runs")
+    changes = [np.diff(run.history["train_bound"]) for run in records.select(long, method=name) if run.finished]
+    falls.append(f"{name} {sum(int((change < -0.2).sum()) for change in changes)} ({len(changes)})")
 book.text("falls", ", ".join(falls))
 
 # %% [markdown]
@@ -178,9 +178,9 @@ book.text("falls", ", ".join(falls))
 # {glue:text}`close-short-15` and {glue:text}`close-long-15`.
 #
 # **Sudden losses.** With a constant learning rate the bound of a training may fall by more than 0.2 nats from one epoch
-# to the next, and then takes dozens of epochs to recover. In the trainings of the paper's length it did so:
-# {glue:text}`falls`. A run that ends on the way back ends low. The methods with stratified draws are all but free of
-# it, which is why their runs lie so close together.
+# to the next, and then takes many to recover. How often it did so in all trainings of the paper's length, their number
+# in brackets: {glue:text}`falls`. A run that ends on the way back ends low. The methods with stratified draws are all
+# but free of it, and their runs lie closest together.
 #
 # **MissVAE at budget 25.** One of its runs breaks down in the ninth epoch and does not recover
 # ({numref}`fig-mog-curves`); most of the spread at that budget is this run's. Its first nine epochs were run again,
