@@ -9,15 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from filelock import FileLock
 
 from . import checkpoints, datasets, locks, models, names, records, scoring, training
 from .methods import FIGURE2
 from .methods import get as get_method
 from .plans import EXPERIMENTS, SEEDS, TRAINING, Experiment, Scale
+from .provenance import of_training
 from .records import Record
-from .runs import device_name
 
 SCALES = records.SCALES
 # what a request says of its scale, beside the length of the training
@@ -287,7 +286,7 @@ def _train(
             checkpoint=checkpoint(seed, ".refit.pt"), **left(), **options,
         )  # fmt: skip
         if outcome.status != "stopped":
-            facts = _provenance(result, content, device) | {"evaluation_seconds": round(outcome.seconds, 3)}
+            facts = of_training(result, content.checksum, device) | {"evaluation_seconds": round(outcome.seconds, 3)}
             done[seed] = Record(
                 ask[seed], outcome.status, outcome.metrics, result.history, facts, outcome.message, outcome.pictures
             )
@@ -341,20 +340,3 @@ def live(method: str = "MissSVAE", budget: int = 5, seed: int = SEEDS[0], epochs
 def _content(dataset: str, source: str, folder: str | None) -> datasets.DataSet:
     """The data, read once per process. folder: of MISSVAE_DATA, part of what the cache knows them by."""
     return datasets.load(dataset, source, folder=folder)
-
-
-def _provenance(result: training.Result, content: datasets.DataSet, device: str) -> dict:
-    seconds = round(result.seconds, 3)
-    return records.provenance(
-        device=device_name(device),
-        threads=torch.get_num_threads() if device == "cpu" else None,
-        minutes=round(seconds / 60, 3),
-        train_seconds=seconds,
-        steps=result.step,
-        steps_per_second=round((result.step - sum(part["steps"] for part in result.elsewhere)) / max(seconds, 1e-9), 3),
-        data_checksum=content.checksum,
-        # runs trained as one; the seconds are then a run's share of their time
-        **({"together": result.together} if result.together > 1 else {}),
-        # what was trained on another kind of device before; seconds and steps per second are without it
-        **({"elsewhere": result.elsewhere} if result.elsewhere else {}),
-    )

@@ -40,7 +40,14 @@ class Layout:
         parts = [part for tensor, gap in pairs for part in (tensor.reshape(*stack, -1), gap.expand(*stack, -1))]
         return torch.cat([part for part in parts if part.shape[-1]], -1, out=out)
 
-    def adopt(self, vector: Float[Tensor, " Q"]) -> Float[Tensor, " P"]:
-        """A vector in this layout that has that of another kind of device."""
-        layouts = (Layout(self.shapes, vector.device, multiple) for multiple in (1, _ALIGNED))
-        return self.pack(next(other for other in layouts if other.size == len(vector)).views(vector))
+    def adopt(self, content):
+        """Vectors that are laid out for another kind of device, in this layout; in dictionaries and lists too."""
+        if isinstance(content, dict):
+            return {name: self.adopt(value) for name, value in content.items()}
+        if isinstance(content, list):
+            return [self.adopt(value) for value in content]
+        if torch.is_tensor(content) and content.ndim == 1:
+            for other in (Layout(self.shapes, content.device, multiple) for multiple in (1, _ALIGNED)):
+                if other.size == len(content):
+                    return self.pack(other.views(content))
+        return content

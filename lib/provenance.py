@@ -7,6 +7,12 @@ import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # records are read without torch
+    import torch
+
+    from .training import Result
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,6 +31,35 @@ def provenance(**facts) -> dict:
         "versions": {name: _version(name) for name in ("torch", "numpy", "scipy")},
         **facts,
     }
+
+
+def of_training(result: "Result", data_checksum: str, device: str) -> dict:
+    """`provenance` of a run with what `training.train` says of its training."""
+    import torch
+
+    seconds = round(result.seconds, 3)
+    here = result.step - sum(part["steps"] for part in result.elsewhere)
+    return provenance(
+        device=device_name(device),
+        threads=torch.get_num_threads() if device == "cpu" else None,
+        minutes=round(seconds / 60, 3),
+        train_seconds=seconds,
+        steps=result.step,
+        steps_per_second=round(here / max(seconds, 1e-9), 3),
+        data_checksum=data_checksum,
+        # runs trained as one; the seconds are then a run's share of their time
+        **({"together": result.together} if result.together > 1 else {}),
+        # what was trained on another kind of device before; seconds and steps per second are without it
+        **({"elsewhere": result.elsewhere} if result.elsewhere else {}),
+    )
+
+
+def device_name(device: "torch.device | str") -> str:
+    """A GPU's own name, or "cpu"."""
+    import torch
+
+    device = torch.device(device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def commit(root: Path = ROOT) -> str:

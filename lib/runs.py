@@ -22,6 +22,7 @@ from .layout import Layout
 from .missingness import Split
 from .models import VAE
 from .optimisers import AMSGrad, Muon
+from .provenance import device_name
 from .shapes import Float, Tensor
 from .snr import SignalToNoise
 
@@ -289,7 +290,7 @@ class Run:
             return
         moved = (content["device"] == "cpu") != (self.device.type == "cpu")
         if moved:
-            self._adopt(content)
+            content |= {name: self.layout.adopt(content[name]) for name in ("optimiser", "snr")}
         self.model.load_state_dict(content["model"])
         self.optimiser.load_state_dict(content["optimiser"])
         for name in ("step", "seconds", "bound_sum", "history", "best", "elsewhere"):
@@ -309,13 +310,6 @@ class Run:
             self.state_val = type(self.state)(*content["state_val"]) if content["state_val"] else None
         if self.snr:
             self.snr.resume(content["snr"])
-
-    def _adopt(self, content: dict) -> None:
-        """Lay out the vectors of weights in a checkpoint of another kind of device as this one has them."""
-        for state in content["optimiser"].get("state", {}).values():
-            state |= {name: self.layout.adopt(value) for name, value in state.items() if value.ndim}
-        if self.snr:
-            content["snr"]["sums"] = [self.layout.adopt(value) for value in content["snr"]["sums"]]
 
     def _dropout(self) -> list[tuple[Callable, Callable]]:
         """How to read and how to write the state of the generators that dropout draws from."""
@@ -344,12 +338,6 @@ class Run:
         completed = samplers.from_marginals(x, m, self.settings.budget, self.noise)
         with torch.no_grad():
             return self.sampler.init(self.model, completed, m, self.noise)
-
-
-def device_name(device: torch.device | str) -> str:
-    """A GPU's own name, or "cpu"."""
-    device = torch.device(device)
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _stream(seed: int, purpose: str, epoch: int = 0) -> int:

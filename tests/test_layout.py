@@ -39,7 +39,11 @@ def test_each_begins_at_a_multiple_and_gaps_are_zeros():
 def test_a_vector_of_another_layout_is_adopted(made, other):
     tensors = [torch.randn(shape) for shape in SHAPES]
     theirs = Layout(SHAPES, torch.device("cpu"), multiple=other).pack(tensors)
-    assert torch.equal(made.adopt(theirs), made.pack(tensors))
+    content = {"state": {0: {"step": torch.tensor(3.0), "mean": theirs}}, "sums": [theirs], "bias": tensors[1]}
+    ours = made.adopt(content)
+    for vector in (made.adopt(theirs), ours["state"][0]["mean"], ours["sums"][0]):
+        assert torch.equal(vector, made.pack(tensors))
+    assert ours["state"][0]["step"] == 3 and torch.equal(ours["bias"], tensors[1])
 
 
 def test_views_of_stacked_vectors_are_stacked(made):
