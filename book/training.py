@@ -336,7 +336,7 @@ table("gpu", "tab-step-cost-gpu", caption, cost.groups_table(on_gpu))
 # trained there, all seeds of a method as one and the methods side by side, together with some image networks. The times
 # are therefore those of a crowded device, and not to be compared closely: some groups had more company than others, and
 # those that logged the signal-to-noise ratio of their gradients did more. DeMissVAE's runs at budget 15
-# {ref}`moved to a processor <sec-running>` for their last steps and are not in the table.
+# {ref}`moved to a processor <sec-running>` for their last quarter, one for its last 4 %, and are not in the table.
 #
 # ```{glue:md} gpu
 # :format: myst
