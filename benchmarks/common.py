@@ -189,7 +189,7 @@ def report(name: str, given: argparse.Namespace, rows: list[dict], **facts) -> i
     """Ends a measurement: its record, if one is asked for."""
     if given.record:
         cuda = torch.device(given.device).type == "cuda"
-        device = torch.cuda.get_device_name(given.device) if cuda else "cpu"
+        device = provenance.device_name(given.device)
         where = provenance.provenance(device=device, threads=given.threads, rounds=given.rounds, **facts)
         name += f"-{given.setting}" * (given.setting != "mog") + "-cuda" * cuda
         print(f"recorded: {cost.write(name, rows, where)}", file=sys.stderr)

@@ -329,14 +329,18 @@ on_gpu = [run for run in recorded("mog") if run.provenance["device"] != "cpu"]
 caption = "Time of training on a GPU, from the records of runs: the mean over the whole training, evaluation excluded. "
 caption += f"Runs as one are a group; groups ran side by side and shared the device. {figures.caption(on_gpu)}"
 table("gpu", "tab-step-cost-gpu", caption, cost.groups_table(on_gpu))
+facts = [run.provenance for run in recorded("mog") if "elsewhere" in run.provenance]
+here = [1 - sum(part["steps"] for part in f["elsewhere"]) / f["steps"] for f in facts]
+moved = f"the last {100 * min(here):.0f} to {100 * max(here):.0f} % of {len(here)} runs" if here else "no run"
+book.text("moved", moved)
 
 # %% [markdown]
 # On a GPU the data stay on the device, and the step of a group is replayed as one CUDA graph. The runs of
 # {numref}`fig-mog` at budgets 5 and 15, and of {numref}`fig-paper-6` and {numref}`fig-paper-8` at budget 5, were
 # trained there, all seeds of a method as one and the methods side by side, together with some image networks. The times
 # are therefore those of a crowded device, and not to be compared closely: some groups had more company than others, and
-# those that logged the signal-to-noise ratio of their gradients did more. DeMissVAE's runs at budget 15
-# {ref}`moved to a processor <sec-running>` for their last quarter, one for its last 4 %, and are not in the table.
+# those that logged the signal-to-noise ratio of their gradients did more. DeMissVAE's runs at budget 15 are not in the
+# table, as they {ref}`moved to a processor <sec-running>` before their end: there was made {glue:text}`moved`.
 #
 # ```{glue:md} gpu
 # :format: myst

@@ -27,7 +27,14 @@ class AMSGrad(torch.optim.Adam):
         self.step()
 
     def load_state_dict(self, content: dict) -> None:
-        """The state alone: the options are those of this kind of device."""
+        """The state alone: the options are those of this kind of device.
+
+        Raises ValueError for a state of other weights, which the fused update would take without a word.
+        """
+        shape = self.param_groups[0]["params"][0].shape
+        vectors = [value for state in content["state"].values() for value in state.values() if value.ndim]
+        if any(vector.shape != shape for vector in vectors):
+            raise ValueError(f"the optimiser's state in the checkpoint is not that of {shape[0]} weights.")
         super().load_state_dict(content | {"param_groups": self.state_dict()["param_groups"]})
 
 

@@ -8,7 +8,7 @@ import torch
 
 from lib import groups
 from lib.layout import Layout
-from lib.optimisers import MUON_RATE, Muon
+from lib.optimisers import MUON_RATE, AMSGrad, Muon
 
 RATE = 1e-2
 SHAPES = [torch.Size(shape) for shape in ((8, 8), (8,), (3, 8))]
@@ -53,6 +53,18 @@ def test_networks_without_a_square_matrix_are_refused():
     weights.grad = torch.zeros(layout.size)
     with pytest.raises(ValueError, match="no square matrix"):
         Muon(weights, layout, RATE)
+
+
+def test_a_state_of_other_weights_is_refused():
+    weights, layout = made()
+    ours = AMSGrad(weights, RATE)
+    ours.descend(RATE, torch.tensor(1.0))
+    content = ours.state_dict()
+    ours.load_state_dict(content)
+    longer = torch.nn.Parameter(torch.zeros(layout.size + 1))
+    longer.grad = torch.ones_like(longer)
+    with pytest.raises(ValueError, match=f"not that of {layout.size + 1} weights"):
+        AMSGrad(longer, RATE).load_state_dict(content)
 
 
 def test_a_run_descends_with_it_alone():
