@@ -308,9 +308,9 @@ for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "t
 # ### Looked into: the exact conditional
 #
 # At $\lambda=0$ the oracle draws from $p^*(x_{\rm mis}\mid x_{\rm obs})$ itself. The paper finds DeMissVAE at least
-# similar there, and {numref}`fig-paper-5` does not. Two more runs, four times as long and with the schedule stretched
-# to their length, were made to see why: MVB-VAE minus DeMissVAE is {glue:text}`exact-short` in the figure and
-# {glue:text}`exact-long` in the longer runs, one each. {glue:text}`exact-word`
+# similar there, and the single runs of {numref}`fig-paper-5` do not show it. Two more runs, four times as long and with
+# the schedule stretched to their length, were made to see why: MVB-VAE minus DeMissVAE is {glue:text}`exact-short` in
+# the figure and {glue:text}`exact-long` in the longer runs, one each. {glue:text}`exact-word`
 #
 # That MVB-VAE should be faster here is no surprise. The oracle knows the data's density, and its imputations carry
 # that knowledge: what MVB-VAE's decoder is fitted to is as good as complete rows. DeMissVAE's decoder leaves imputed
@@ -325,7 +325,10 @@ for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "t
 
 # %% tags=["remove-output", "hide-input"]
 fig = figures_controls.figure6(lair)
-book.figure("figure6", fig, figures.caption(lair))
+lengths = {run.request["budget"]: run.request["epochs"] for run in lair}
+words = ", ".join(f"{epochs} epochs at budget {budget}" for budget, epochs in sorted(lengths.items()))
+apart = f" Of these {words}." if len(set(lengths.values())) > 1 else ""
+book.figure("figure6", fig, figures.caption(lair) + apart)
 
 # %% [markdown]
 # ```{glue:figure} figure6

@@ -65,7 +65,7 @@ table("claims8", "tab-snr-claims", "Statements of the paper about {numref}`fig-p
 #
 # ```{glue:figure} figure8
 # :name: fig-paper-8
-# :alt: Two panels of four falling lines on a logarithmic axis, one per method.
+# :alt: Two panels of four lines on a logarithmic axis, one per method, that fall steeply and then flatten.
 #
 # {term}`Signal-to-noise ratio` of the gradients of encoder (left) and decoder (right) in every epoch, budget 5, higher
 # is better (paper, Fig. 8). Lines: median over runs, bands 5 to 95 %. {glue:text}`figure8-caption`
@@ -97,9 +97,9 @@ table("claims8", "tab-snr-claims", "Statements of the paper about {numref}`fig-p
 # ```
 #
 # Read the heights against each other, not against 1: they are sums over some 240 000 weights, of which those without
-# any gradient do not count. A ratio falls as a training settles, whatever the method, since the directions of
-# mini-batches agree less and less. So a comparison is fair at the same epoch, and between two methods with the same
-# objective.
+# any gradient do not count. Every ratio falls steeply at first, as the directions of mini-batches agree less and less
+# while a training settles; later some stay level or rise again. So a comparison is fair at the same epoch, and between
+# two methods with the same objective.
 
 # %% tags=["remove-output", "hide-input"]
 ELBO, WEIGHTED, IMPUTED = ("MVAE", "MissVAE", "MissSVAE"), ("MIWAE", "MissIWAE", "MissSIWAE"), ("DeMissVAE",)
@@ -156,7 +156,9 @@ book.figure("figure11", figures.figure11(fitted), figures.caption(shown(fitted, 
 # encoders see few complete rows (one in 32), and these posteriors are shaped by incomplete ones. The paper finds them
 # more irregular there, most of all with importance weights {cite:p}`burda2016,cremer2018`. In the last panel it finds
 # one part of the posterior where the second has several: a single iteration of the sampler per epoch moves imputations
-# too little. The fit does not suffer much, which is what {ref}`two objectives <sec-appendix-c>` are for.
+# too little. In the paper the fit does not suffer much, which is what {ref}`two objectives <sec-appendix-c>` are for.
+# {numref}`tab-posteriors` has all this in numbers; there it is not DeMissVAE whose posteriors of complete rows are the
+# most Gaussian.
 
 # %% tags=["remove-cell"]
 table("kl", "tab-posteriors", "The models of {numref}`fig-paper-9` to {numref}`fig-paper-11` in numbers: "

@@ -72,8 +72,8 @@ book.markdown("table2", f":::{{table}} {caption}\n:name: tab-2\n\n{source}\n:::"
 # one latent per row. A stratified mixture needs one for each component, and importance weights several to compare;
 # DeMissVAE could do with one as well, but pays for its imputations. The times in {numref}`tab-2` are at *equal* numbers
 # of decoder evaluations. There the four finite mixtures cost about the same as MVAE, whatever their words, because the
-# decoder does most of the work; the ancestral ones pay a little for their implicit gradient, and differences of a tenth
-# are noise. Only DeMissVAE stands out
+# decoder does most of the work. Differences of a fifth are noise; what the ancestral ones pay for their implicit
+# gradient shows against the time of the matrix products alone ({numref}`tab-step-cost`). Only DeMissVAE stands out
 # ({ref}`Appendix D <sec-appendix-d>`), and more so on tables, where its sampler makes ten rounds
 # ({numref}`tab-sampler-cost`).
 #

@@ -115,7 +115,7 @@ book.text("kept", tables_data.kept_sentence(here))
 # ```
 #
 # The log-likelihood of an image is a sum over 784 pixels. Smaller networks, fewer images and fewer epochs move it by
-# tens of nats, while methods differ by one to ten; hence two axes in {numref}`fig-images`. Only
+# tens of nats, as much as methods differ or more; hence two axes in {numref}`fig-images`. Only
 # where {numref}`tab-images-run` says that nothing differs may heights be compared, elsewhere at most the order.
 #
 # `papermill book/images.ipynb OUT.ipynb -p latent_dim 100` shows the runs with 100 latent dimensions, and with
@@ -190,22 +190,24 @@ for name in reference.IMAGES:
 #
 # ### Looked into: short trainings
 #
-# **DeMissVAE's runs lie far apart, and on MNIST their mean is the lowest.** Of each run the epoch with the best bound
-# on validation images is kept, for DeMissVAE the bound {eq}`eq-cvi` with its entropy, taken where its sampler has
+# **DeMissVAE's runs lie far apart, and on MNIST their mean is the lowest.** (Those of MissVAE and MissSVAE on MNIST lie
+# apart as well, for which no cause but the short training was found.) Of each run the epoch with the best bound on
+# validation images is kept, for DeMissVAE the bound {eq}`eq-cvi` with its entropy, taken where its sampler has
 # completed them. {glue:text}`kept` In the first epoch the sampler is at rest and the holes hold independent pixels,
 # which says nothing about a model that imputes; from then on they turn, one draw per epoch, into what the model
 # imagines. The bound may fall on that way ({numref}`fig-images-curves`), be the model better or not, so that in a
 # training as short as ours the rule may still choose an early epoch. Five epochs are four draws of a chain from whose
 # imputations the decoder learns, and runs differ in how far it leads: on either data set the one whose bound ends
 # lowest has the lowest likelihood. {numref}`fig-images` says little about DeMissVAE in a training of the paper's
-# length. An encoder that is kept early has seen little but improbable images. In one run its refit lowered the bound:
-# with complete images its batch statistics changed at once, and our 200 steps, for 10 000 of the paper, did not make
-# up for that. There the encoder of the training judges the model.
+# length. An encoder that is kept early has seen little but improbable images. With 50 dimensions the refit of one
+# lowered the bound: with complete images its batch statistics changed at once, and our 200 steps, for 10 000 of the
+# paper, did not make up for that. There the encoder of the training judges the model.
 #
 # **Mixtures are slower at first.** On MNIST the paper has MissSVAE above MVAE and MissSIWAE above MIWAE; here both are
-# below, though three pairs do not decide the former. Their bounds still rise in the last epoch, although the
-# cosine has all but stopped the learning, and a mixture has five times as many outputs to fit before it can be of use.
-# We take the order at this length as one of speed, and have not run a length at which it could turn.
+# below, though three pairs do not decide the former. Their bounds still rise in the last epoch, more than those of MVAE
+# and MIWAE, although the cosine has all but stopped the learning, and a mixture has five times as many outputs to fit
+# before it can be of use. We take the order at this length as one of speed, and have not run a length at which it could
+# turn.
 #
 # ### What the paper finds
 #

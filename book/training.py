@@ -21,8 +21,10 @@
 scale: str = "recorded"  # recorded, smoke, laptop or paper: no effect here
 
 # %% tags=["hide-input"]
+from collections import Counter
+
 from lib import book, cost, figures, figures_cost, parameters
-from lib.experiments import EXPERIMENTS, SCALES, recorded, requests
+from lib.experiments import EXPERIMENTS, SCALES, full_length, recorded, requests
 from lib.experiments import steps as run_steps
 from lib.tables import markdown
 
@@ -52,9 +54,10 @@ book.figure("cost", fig, cost.caption(steps, ""))
 # dotted lines are {ref}`two ways to count <sec-two-objectives>`. † baselines. {glue:text}`cost-caption`
 # ```
 #
-# {numref}`fig-step-cost` is the page in short. With equal budgets the encoders of incomplete rows cost much the same,
-# as the decoder runs equally often and does most of the work. DeMissVAE also encodes every completed copy, and its
-# sampler runs both networks once more. Its second objective is the smallest part of what it costs.
+# {numref}`fig-step-cost` is the page in short. With equal budgets the encoders of incomplete rows cost alike, within
+# some tenths of MVAE's step, as the decoder runs equally often and does most of the work. DeMissVAE also encodes every
+# completed copy, and its sampler runs both networks once more. Its second objective is the smallest part of what it
+# costs.
 
 # %% [markdown]
 # ## The procedure
@@ -218,8 +221,8 @@ table("growth-table", "tab-step-growth", caption, cost.growth_table(growth))
 #
 # Small steps cost less than in proportion: the calls take their time whatever the size. With more rows or a
 # larger budget the lines of {numref}`fig-step-growth` bend towards the dashed slope. Features enter the
-# first layer of the encoder and the last of the decoder only, so hundreds of them add little to hidden
-# layers of 200 by 200.
+# first layer of the encoder and the last of the decoder only, so hundreds of them add far less to hidden
+# layers of 200 by 200 than in proportion.
 #
 # ### Many runs
 #
@@ -329,18 +332,25 @@ on_gpu = [run for run in recorded("mog") if run.provenance["device"] != "cpu"]
 caption = "Time of training on a GPU, from the records of runs: the mean over the whole training, evaluation excluded. "
 caption += f"Runs as one are a group; groups ran side by side and shared the device. {figures.caption(on_gpu)}"
 table("gpu", "tab-step-cost-gpu", caption, cost.groups_table(on_gpu))
+not_there = Counter(
+    run.request["method"]
+    for run in full_length("mog", "paper")
+    if run.provenance["device"] == "cpu" and "elsewhere" not in run.provenance
+)
+book.text("stayed", ", ".join(f"{number} of {method}" for method, number in not_there.items()) or "none")
 facts = [run.provenance for run in recorded("mog") if "elsewhere" in run.provenance]
 here = [1 - sum(part["steps"] for part in f["elsewhere"]) / f["steps"] for f in facts]
-moved = f"the last {100 * min(here):.0f} to {100 * max(here):.0f} % of {len(here)} runs" if here else "no run"
-book.text("moved", moved)
+share = f"the last {100 * min(here):.0f} to {100 * max(here):.0f} % of the steps" if here else "nothing"
+book.text("moved", f"{share} of {len(here)} runs")
 
 # %% [markdown]
 # On a GPU the data stay on the device, and the step of a group is replayed as one CUDA graph. The runs of
 # {numref}`fig-mog` at budgets 5 and 15, and of {numref}`fig-paper-6` and {numref}`fig-paper-8` at budget 5, were
-# trained there, all seeds of a method as one and the methods side by side, together with some image networks. The times
+# trained there (but not: {glue:text}`stayed`), all seeds of a method as one and the methods side by side, together with
+# some image networks. The times
 # are therefore those of a crowded device, and not to be compared closely: some groups had more company than others, and
 # those that logged the signal-to-noise ratio of their gradients did more. DeMissVAE's runs at budget 15 are not in the
-# table, as they {ref}`moved to a processor <sec-running>` before their end: there was made {glue:text}`moved`.
+# table, as they {ref}`moved to a processor <sec-running>` before their end. Made there: {glue:text}`moved`.
 #
 # ```{glue:md} gpu
 # :format: myst

@@ -13,7 +13,7 @@ from .figures_base import panels
 from .intervals import Interval, paired_interval
 from .plans import EXPERIMENTS
 from .records import Record, select
-from .tables import markdown, number
+from .tables import markdown, nats, number
 
 METHODS = ("MVAE", "MissSVAE", "MissSIWAE", "DeMissVAE")
 BUDGET = 5
@@ -80,12 +80,9 @@ def comparison(paper: Sequence[Record], fast: Sequence[Record], measured: Measur
         if (found := outcome(paper, fast, method, measured)) is None:
             rows.append([method, *["not run"] * 6])
             continue
-        value, low, high = found.difference
-        span = f" [{number(low, '+.2f')}, {number(high, '+.2f')}]" if len(found.fast) > 1 else ""
         means = [number(float(np.mean(side)), ".2f") for side in (found.paper, found.fast)]
-        difference = f"{number(value, '+.2f')}{span}"
         time = "not measured" if math.isnan(found.time) else f"{found.time:.2f}"
-        rows.append([method, len(found.fast), *means, difference, f"**{found.verdict}**", time])
+        rows.append([method, len(found.fast), *means, nats(found.difference), f"**{found.verdict}**", time])
     return markdown(["method", "seeds", "paper's settings", "fast", "fast minus paper", "", "time, paper's = 1"], rows)
 
 

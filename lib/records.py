@@ -188,6 +188,11 @@ def select(records: Iterable[Record], **request) -> list[Record]:
     return [r for r in records if all(r.request.get(key) == value for key, value in request.items())]
 
 
+def by_seed(records: Iterable[Record], metric: str = "test_log_likelihood") -> dict[int, float]:
+    """Seed -> metric of the finished runs, for comparisons at equal seeds; nan where it was not evaluated."""
+    return {r.request["seed"]: r.metrics.get(metric, math.nan) for r in records if r.finished}
+
+
 def largest_scale(records: Iterable[Record], together: Collection[str] = ()) -> list[Record]:
     """Of each setting (experiment, method, budget, ...) only the records of its largest scale.
 

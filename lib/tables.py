@@ -1,5 +1,6 @@
 """The tables, as Markdown: two from the methods as data, the others from records alone."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,9 +9,9 @@ from . import captions, reference
 from . import records as records_module
 from .claims import SCORE, Claim, claims
 from .figures import BUDGETS
-from .intervals import paired_interval
+from .intervals import Interval, paired_interval
 from .methods import FIGURE2, METHODS
-from .records import Record, select
+from .records import Record, by_seed, select
 from .verdicts import NOT_COMPARABLE, NOT_RUN, Finding, examine
 
 OBJECTIVES = {  # name in `lib.objectives` -> how the paper writes it
@@ -155,18 +156,20 @@ def number(value: float, form: str = ".3f") -> str:
     return format(value, form).replace("-", "−")
 
 
+def nats(interval: Interval) -> str:
+    """A difference with its interval, such as "+0.32 [+0.26, +0.38]"; without one where nothing is known of it."""
+    value, low, high = (number(end, "+.2f") for end in interval)
+    return f"{value} [{low}, {high}]" if math.isfinite(interval[1]) else value
+
+
 def mean_difference(records: Sequence[Record], left: str, right: str, **setting) -> str:
     """Of the test log-likelihood of two methods at equal seeds, such as "+0.32 [+0.26, +0.38] nats, 3 pairs"."""
-    sides = [
-        {r.request["seed"]: r.metrics["test_log_likelihood"] for r in runs if r.finished}
-        for runs in (select(records, method=method, **setting) for method in (left, right))
-    ]
-    shared = sorted(sides[0].keys() & sides[1].keys())
+    a, b = (by_seed(select(records, method=method, **setting)) for method in (left, right))
+    shared = sorted(a.keys() & b.keys())
     if not shared:
         return "(not run)"
-    value, low, high = paired_interval(np.array([sides[0][seed] - sides[1][seed] for seed in shared]))
-    span = f" [{number(low, '+.2f')}, {number(high, '+.2f')}]" if len(shared) > 1 else ""
-    return f"{number(value, '+.2f')}{span} nats, {len(shared)} pair{'s' if len(shared) > 1 else ''}"
+    difference = paired_interval(np.array([a[seed] - b[seed] for seed in shared]))
+    return f"{nats(difference)} nats, {len(shared)} pair{'s' if len(shared) > 1 else ''}"
 
 
 def provenance_table(records: Sequence[Record]) -> str:

@@ -190,10 +190,13 @@ def _wanted(figure: str) -> list[tuple]:
 def _found(records: Records, figure: str) -> list[list[Record]]:
     """The finished runs of each of these."""
     records = _compared(records, figure)
-    return [
-        [r for r in select(records.get(experiment, ()), method=method, **setting) if r.finished]
-        for experiment, setting, method, _ in _wanted(figure)
-    ]
+    found = []
+    for experiment, setting, method, seeds in _wanted(figure):
+        runs = [r for r in select(records.get(experiment, ()), method=method, **setting) if r.finished]
+        if seeds == 1:  # a figure of single models draws of each method the first with posteriors, by seed
+            runs = sorted(runs, key=lambda r: ("posteriors" not in r.pictures, r.request["seed"]))[:1]
+        found.append(runs)
+    return found
 
 
 def cost_table(records: Records) -> str:

@@ -81,9 +81,11 @@ def _setting(record: Record) -> str:
 
 def _short_of(runs: Sequence[Record], seeds: int) -> str:
     """Such as " (1 seed, not DeMissVAE)": in what the runs of a setting fall short of so many seeds of all methods."""
-    own, methods = ({r.request[key] for r in runs} for key in ("seed", "method"))
-    rest = ", ".join(method for method in FIGURE2 if method not in methods)
-    said = [f"{len(own)} seed{'s' if len(own) > 1 else ''}"] if len(own) < seeds else []
+    own = {method: len({r.request["seed"] for r in runs if r.request["method"] == method}) for method in FIGURE2}
+    most = max(own.values())
+    rest = ", ".join(method for method, number in own.items() if not number)
+    said = [f"{most} seed{'s' if most > 1 else ''}"] if most < seeds else []
+    said += [f"only {number} of {method}" for method, number in own.items() if 0 < number < most]
     said += [f"not {rest}"] if rest else []
     return f" ({', '.join(said)})" if said else ""
 

@@ -10,7 +10,7 @@ import numpy as np
 from . import reference
 from .claims import ZERO, Claim, Side
 from .intervals import paired_interval, rows_interval, spread_interval, welch_interval
-from .records import Record
+from .records import Record, by_seed
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided at this scale"
 NOT_RUN, NOT_COMPARABLE = "not run", "not comparable"
@@ -52,7 +52,7 @@ def examine(claim: Claim, records: Sequence[Record]) -> Finding:
         return Finding(NOT_RUN)
     if len({_setting(r, claim.varies) for runs in sides for r in runs}) > 1:
         return Finding(NOT_COMPARABLE)
-    values, errors = _by_seed(claim, sides, ""), _by_seed(claim, sides, "_se") if claim.rows else []
+    values, errors = _values(claim, sides, ""), _values(claim, sides, "_se") if claim.rows else []
     if not all(values):
         return Finding(NOT_COMPARABLE)
     a, b = values
@@ -70,12 +70,9 @@ def examine(claim: Claim, records: Sequence[Record]) -> Finding:
     return Finding(_verdict(claim, *interval[1:]), *interval, runs, paired, over_rows, sides[0][0].request["scale"])
 
 
-def _by_seed(claim: Claim, sides: Sequence[Sequence[Record]], suffix: str) -> list[dict[int, float]]:
+def _values(claim: Claim, sides: Sequence[Sequence[Record]], suffix: str) -> list[dict[int, float]]:
     """Left and right, seed -> metric; for "grows" the differences at equal seeds. suffix: "_se" for its error."""
-    values = [
-        {r.request["seed"]: r.metrics.get(side.metric + suffix, math.nan) for r in runs}
-        for side, runs in zip(claim.sides, sides, strict=True)
-    ]
+    values = [by_seed(runs, side.metric + suffix) for side, runs in zip(claim.sides, sides, strict=True)]
     if claim.relation == "grows":  # what is compared are then the differences at equal seeds
         pairs = values[:2], values[2:]
         return [{seed: a[seed] - b[seed] for seed in a.keys() & b.keys()} for a, b in pairs]

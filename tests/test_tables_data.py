@@ -57,7 +57,7 @@ def test_run_table_names_the_methods_that_a_setting_lacks():
     runs = table_runs(("miniboone",), (0.2, 0.5), FIGURE2[:6]) + table_runs(("miniboone",), (0.8,))
     runs.append(table_run("miniboone", "DeMissVAE", value=None, fid=None, status="failed", missing=0.5))
     (found,) = rows(tables_data.run_table(runs, ["miniboone"]))
-    assert found[3] == "20 % missing (not DeMissVAE), 50 % missing, 80 % missing"
+    assert found[3] == "20 % missing (not DeMissVAE), 50 % missing (only 1 of DeMissVAE), 80 % missing"
     (found,) = rows(tables_data.run_table(image_runs(("mnist",), methods=FIGURE2[2:]), ["mnist"]))
     assert found[3] == "$L=50$ (not MVAE, MissVAE)"
 
