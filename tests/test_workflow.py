@@ -14,6 +14,7 @@ import yaml
 
 from lib import __main__ as command_line
 from lib import experiments, figures, records, scoring
+from lib.methods import FIGURE2
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -124,14 +125,30 @@ def test_the_guard_lets_only_new_records_pass(tmp_path, changed, status):
 
 
 def test_the_snakefile_names_figures_that_exist_and_the_page_names_its_settings():
-    namespace: dict = {}
-    exec(re.search(r"^UCI, .*?^\}", SNAKEFILE, re.MULTILINE | re.DOTALL).group(0), namespace)
-    drawn = namespace["FIGURES"]
+    drawn = figures_of_the_snakefile()
     assert all(callable(getattr(figures, name)) for name in drawn)
-    assert {name for names in drawn.values() for name in names} <= set(experiments.EXPERIMENTS)
+    assert {name for names, _ in drawn.values() for name in names} <= set(experiments.EXPERIMENTS)
     settings = ast.literal_eval(re.search(r"^CONFIG = (\(.*\))", SNAKEFILE, re.MULTILINE).group(1))
     assert [word for word in [f"{name}`" for name in drawn] if word not in PAGE] == []
     assert [word for word in [f"`{name}=" for name in settings] if word not in PAGE] == []
+
+
+def figures_of_the_snakefile() -> dict:
+    namespace: dict = {}
+    for pattern in (r"^from lib.*?(?=\n\n)", r"^FIGURES = .*?^FIGURES \|= \w+"):
+        exec(re.search(pattern, SNAKEFILE, re.MULTILINE | re.DOTALL).group(0), namespace)
+    return namespace["FIGURES"]
+
+
+@needs_snakemake
+def test_figures_are_drawn_from_what_is_recorded_without_any_data(project):
+    shutil.copytree(ROOT / "results", project / "results")
+    done = snakemake(project, "-c2", "figure2", "figure3", "figure9", "figure11")
+    assert done.returncode == 0, done.stdout
+    captions = {path.stem: path.read_text() for path in (project / "_build/figures").glob("*.txt")}
+    seven = [r for r in experiments.recorded("mog") if r.request["method"] in FIGURE2]
+    assert captions["figure2"].strip() == figures.caption(seven)
+    assert captions["figure9"].startswith("3 runs ") and captions["figure11"].startswith("1 run ")
 
 
 @pytest.fixture
