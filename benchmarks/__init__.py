@@ -7,7 +7,7 @@
     python -m benchmarks.recipe       a step of the shorter training (scale fast) beside one of the paper's settings
     python -m benchmarks.profile      which operators a step spends its time in
 
-`--setting miniboone` (or any other experiment) measures its networks instead of those of mog. `--record` keeps the
-numbers for the book: `results/benchmarks/<name>.json`, of other settings `<name>-<setting>.json`, with the machine they
-belong to.
+`--setting miniboone` (or another experiment that `--help` names) measures its networks instead of those of mog.
+`--record` keeps the numbers for the book: `results/benchmarks/<name>.json`, of other settings `<name>-<setting>.json`,
+with the machine they belong to.
 """

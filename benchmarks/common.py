@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,10 +15,12 @@ from lib import cost, datasets, experiments, memory, methods, missingness, prove
 from lib.groups import Group, obstacle
 from lib.methods import Method
 from lib.missingness import Split
+from lib.reference import IMAGES
 from lib.runs import Run
 
 SEED = experiments.SEEDS[0]
 ROWS = 2048  # of made-up data
+STACKED = [name for name in experiments.EXPERIMENTS if name not in IMAGES]  # whose runs can be trained as one
 BLOCK_SECONDS = 0.15  # long enough that the caches hold a block's own data, as in training, not those of the last
 
 Block = Callable[[int], None]  # does its work so many times
@@ -135,18 +137,24 @@ def _rounded(value: float) -> float:
 # ---- options, provenance, records --------------------------------------------------------------------------
 
 
-def parser(module: str, description: str, *, rounds: int, steps: int | None = None) -> argparse.ArgumentParser:
-    """With the options that every measurement has."""
+def parser(
+    module: str, description: str, *, rounds: int | None = None, steps: int | None = None,
+    settings: Iterable[str] = experiments.EXPERIMENTS, devices: Sequence[str] = ("cpu", "cuda"),
+) -> argparse.ArgumentParser:
+    """With the options that every measurement has: of the settings and devices for which it can be made; without
+    rounds, nothing is recorded."""
     made = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=description)
     add = made.add_argument
-    add("--setting", default="mog", choices=experiments.EXPERIMENTS, help="experiment measured (default mog)")
-    number(made, "--rounds", rounds, "of which median and quartiles are taken")
+    add("--setting", default="mog", choices=tuple(settings), help="experiment measured (default mog)")
     if steps:
-        number(made, "--steps", steps, "per round")
+        number(made, "--steps", steps, "per round" if rounds else "profiled")
     number(made, "--threads", 1, "of PyTorch")
-    add("--device", default="cpu", help="cpu or cuda (default cpu)")
-    add("--json", action="store_true", help="one JSON object per line on standard output instead of a table")
-    add("--record", action="store_true", help=f"keep the numbers: {cost.FOLDER}/{module}.json (of mog) in the results")
+    add("--device", default="cpu", choices=devices, help="default cpu")
+    if rounds:
+        number(made, "--rounds", rounds, "of which median and quartiles are taken")
+        add("--json", action="store_true", help="one JSON object per line on standard output instead of a table")
+        kept = f"keep the numbers: {cost.FOLDER}/{module}.json (of mog) in the results"
+        add("--record", action="store_true", help=kept)
     return made
 
 

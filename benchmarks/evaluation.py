@@ -13,6 +13,7 @@ import sys
 import torch
 
 from lib import evaluation, methods
+from lib.experiments import EXPERIMENTS
 from lib.methods import Method
 
 from . import common, floors
@@ -78,7 +79,8 @@ def _line(row: dict) -> str:
 
 
 def main(words: list[str] | None = None) -> int:
-    made = common.parser("evaluation", __doc__.partition("\n")[0], rounds=3)
+    grids = [name for name, plan in EXPERIMENTS.items() if plan.evaluation == "grid"]
+    made = common.parser("evaluation", __doc__.partition("\n")[0], rounds=3, settings=grids)
     common.number(made, "--points", POINTS, "per axis of the grid")
     common.number(made, "--samples", SAMPLES, "of the importance-sampled log-likelihood")
     given = common.parse(made, words)

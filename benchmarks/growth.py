@@ -110,7 +110,7 @@ def _line(row: dict) -> str:
 
 
 def main(words: list[str] | None = None) -> int:
-    made = common.parser("growth", __doc__.partition("\n")[0], rounds=8, steps=1)
+    made = common.parser("growth", __doc__.partition("\n")[0], rounds=8, steps=1, settings=common.STACKED)
     common.method_option(made, METHODS)
     made.add_argument("--quantity", nargs="+", choices=VALUES, default=list(VALUES), help="default: all of them")
     common.number(made, "--values", (), "instead of the usual ones")

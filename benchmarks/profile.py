@@ -13,7 +13,7 @@ from .common import build, training_steps
 
 
 def main(words: list[str] | None = None) -> int:
-    made = common.parser("profile", __doc__.partition("\n")[0], rounds=1, steps=50)
+    made = common.parser("profile", __doc__.partition("\n")[0], steps=50)
     common.method_option(made, ("MVAE",))
     common.number(made, "--budget", 5, "decoder evaluations per row")
     common.number(made, "--runs", 1, "trained as one")

@@ -35,11 +35,9 @@ def measure(method: Method, *, rounds: int = 15, steps: int = 1, device: str = "
 
 
 def main(words: list[str] | None = None) -> int:
-    made = common.parser("recipe", __doc__.partition("\n")[0], rounds=15, steps=1)
+    made = common.parser("recipe", __doc__.partition("\n")[0], rounds=15, steps=1, settings=("mog",))
     common.method_option(made, recipe.METHODS)
     given = common.parse(made, words)
-    if given.setting != "mog":
-        made.error("--setting: only mog has the scale fast")
     rows = []
     for method in given.method:
         rows.append(row := measure(method, rounds=given.rounds, steps=given.steps, device=given.device))

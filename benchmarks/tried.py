@@ -29,7 +29,7 @@ RUNS = 5
 def measure(setting: str, method: methods.Method, budget: int, *, rounds: int, steps: int) -> list[dict]:
     """Time with each idea over the time of the step as it is, in the same round; of one run."""
     blocks = {"as it is": _repeat(build(setting, method, budget).train_step)}
-    blocks |= dict(_ideas(lambda: build(setting, method, budget), method, budget))
+    blocks |= dict(_ideas(lambda: build(setting, method, budget), method))
     t = alternate(blocks, rounds, steps)
     plain = t.pop("as it is")
     where = f"{method.name}, K = {budget}"
@@ -40,7 +40,7 @@ def _row(where: str, what: str, factor: np.ndarray) -> dict:
     return {"what": what, "where": where, "factor": median(factor), "factor_quartiles": quartiles(factor)}
 
 
-def _ideas(make: Callable[[], Run], method: methods.Method, budget: int) -> Iterator[tuple[str, Block]]:
+def _ideas(make: Callable[[], Run], method: methods.Method) -> Iterator[tuple[str, Block]]:
     for name, fused in (("a fused update of every tensor, not of one vector", True), ("an update not fused", False)):
         yield name, _repeat(_separate_tensors(make(), fused))
     yield f"{RUNS} runs as one", _repeat(Group([make() for _ in range(RUNS)]).train_step)
@@ -117,7 +117,8 @@ def _no_masks() -> Iterator[None]:
 
 
 def main(words: list[str] | None = None) -> int:
-    made = common.parser("tried", __doc__.partition("\n")[0], rounds=10, steps=1)
+    description, where = __doc__.partition("\n")[0], {"settings": common.STACKED, "devices": ("cpu",)}
+    made = common.parser("tried", description, rounds=10, steps=1, **where)
     common.method_option(made, METHODS)
     common.number(made, "--budget", [5, 25], "one or more")
     given = common.parse(made, words)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import common, evaluation, floors, growth, memory, profile, recipe, steps
+from benchmarks import common, evaluation, floors, growth, memory, profile, recipe, steps, tried
 from lib import cost, methods, records
 from lib.networks import ConvEncoder, ResidualMLP
 from lib.records import RecordError
@@ -226,6 +226,7 @@ def test_peak_memory_is_that_of_a_fresh_process():
         (["--setting", "m"], "mog"),
         (["--setting", "mnist", "--runs", "2"], "each run is trained alone"),
         (["--batch", "0"], "at least 1"),
+        (["--device", "gpu"], "invalid choice: 'gpu'"),
         pytest.param(
             ["--device", "cuda"], "no CUDA", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
         ),
@@ -245,6 +246,28 @@ def test_everything_is_measured_on_a_gpu(capsys, results):
     assert evaluation.main([*common_words, "--points", "40", "--samples", "2000"]) == 0
     assert all(cost.read(f"{name}-cuda").rows for name in ("steps", "growth", "evaluation"))
     assert cost.read("steps-cuda").provenance["device"] == torch.cuda.get_device_name()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (evaluation, ["--setting", "gas"]),
+        (growth, ["--setting", "mnist"]),
+        (tried, ["--setting", "omniglot"]),
+        (tried, ["--device", "cuda"]),
+        (recipe, ["--setting", "gas"]),
+    ],
+)
+def test_what_cannot_be_measured_is_no_choice(command, words, capsys):
+    with pytest.raises(SystemExit) as error:
+        command.main(words)
+    assert error.value.code == 2 and f"invalid choice: '{words[1]}'" in capsys.readouterr().err
+
+
+def test_profile_records_nothing_and_says_so(capsys):
+    with pytest.raises(SystemExit):
+        profile.main(["--record"])
+    assert "unrecognized arguments: --record" in capsys.readouterr().err
 
 
 def test_profile_names_operators(capsys):
@@ -409,9 +432,6 @@ def test_both_trainings_are_timed_in_turn(capsys, results):
     assert (row["method"], row["paper_batch"], row["fast_batch"]) == ("MissSVAE", 64, 256)
     assert row["paper_ms"] < row["fast_ms"] and 1 < row["ratio"] < 20
     assert cost.read("recipe").rows == [row]
-    with pytest.raises(SystemExit):
-        recipe.main(["--setting", "miniboone"])
-    assert "only mog" in capsys.readouterr().err
 
 
 def test_groups_on_a_gpu_are_tabled_from_their_records():
