@@ -218,7 +218,7 @@ names = ("information_50", "nongaussian_complete", "nongaussian_observed")
 body = [[run.request["method"], run.request["budget"], *(pair(run, name) for name in names)] for run in shown]
 body = body or [["*not run*", "", "", "", ""]]
 caption = "Information {eq}`eq-complexity` and distance from a Gaussian {eq}`eq-nongaussian`, nats, 95 % intervals."
-book.markdown("complexity", f":::{{table}} {caption}\n:name: tab-complexity\n\n{tables.markdown(header, body)}\n:::")
+book.table("complexity", "tab-complexity", caption, tables.markdown(header, body))
 
 # %% [markdown]
 # ```{glue:md} complexity

@@ -262,7 +262,7 @@ caption = (
     f"{SOURCES[data.source]}, {rows} training rows, {draws} draws from each side, seed {seed}; last column: as "
     "recorded with the runs of {numref}`fig-paper-5`, on their data."
 )
-book.markdown("jsd", f":::{{table}} {caption}\n:name: tab-jsd\n\n{tables.markdown(header, body)}\n:::")
+book.table("jsd", "tab-jsd", caption, tables.markdown(header, body))
 studies = {"mog-rejection": rejection, "mog-oracles": oracle, "mog": lair}
 
 
@@ -284,7 +284,7 @@ book.text("exact-word", "" if math.isnan(short + long) else gone if long < 0.1 e
 for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "the oracles"), ("fig6", "LAIR")):
     name, caption = part.replace(" ", "-"), f"Statements of the paper about the study with {about}."
     source = tables_claims.statements_table(studies, part)
-    book.markdown(name, f":::{{table}} {caption}\n:name: tab-claims-{name}\n\n{source}\n:::")
+    book.table(name, f"tab-claims-{name}", caption, source)
 
 # %% [markdown]
 # ```{glue:md} jsd

@@ -20,13 +20,10 @@ scale: str = "recorded"  # recorded, smoke, laptop or paper: all the same here, 
 
 # %% tags=["remove-output", "hide-input"]
 from lib import book, datasets, figures, parameters, records, tables, tables_paper
+from lib.book import table
 from lib.reference import IMAGES
 
 parameters.check(globals(), scale=parameters.choice("recorded", "smoke", "laptop", "paper"))
-
-
-def table(name: str, label: str, caption: str, source: str) -> None:
-    book.markdown(name, f":::{{table}} {caption}\n:name: {label}\n\n{source}\n:::")
 
 
 data = datasets.load("mog")

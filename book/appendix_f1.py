@@ -22,6 +22,7 @@ scale: str = "recorded"  # recorded: train nothing; smoke, laptop, paper
 import torch
 
 from lib import book, experiments, figures, figures_snr, parameters, tables, tables_claims, tables_paper
+from lib.book import table
 from lib.figures_posteriors import shown
 from lib.methods import FIGURE2
 from lib.plans import SEEDS
@@ -44,11 +45,6 @@ else:
         )
     )
 fitted = [run for run in fitted if run.request["method"] in FIGURE2]
-
-
-def table(name: str, label: str, caption: str, source: str) -> None:
-    book.markdown(name, f":::{{table}} {caption}\n:name: {label}\n\n{source}\n:::")
-
 
 # %% tags=["remove-output", "hide-input"]
 book.figure("figure8", figures.figure8(noise), figures.caption(noise))

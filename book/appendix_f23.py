@@ -23,6 +23,7 @@ import math
 import torch
 
 from lib import book, experiments, figures, parameters, records, reference, tables, tables_data
+from lib.book import table
 from lib.claims import claims
 from lib.figures_data import MISSING
 from lib.methods import FIGURE2
@@ -45,11 +46,6 @@ else:
 runs = [run for run in runs if run.request["method"] in FIGURE2 and run.request["budget"] == 5]
 rows = [run for run in runs if run.request["experiment"] in reference.UCI]
 images = [run for run in runs if run.request["experiment"] in reference.IMAGES]
-
-
-def table(name: str, label: str, caption: str, source: str) -> None:
-    book.markdown(name, f":::{{table}} {caption}\n:name: {label}\n\n{source}\n:::")
-
 
 # %% tags=["remove-output", "hide-input"]
 book.figure("figure12", figures.figure12(rows), figures.caption(rows))

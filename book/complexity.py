@@ -64,7 +64,7 @@ for name in ("nongaussian_complete", "nongaussian_observed", "encoder_kl"):
 source = tables_claims.statements_table({"mog-complete": runs}, "fig1")
 caption = "What the paper says about this figure, and the run above. "
 caption += '"Approximates well" is taken as within 0.1 nats, a margin of ours.'
-book.markdown("claims", f":::{{table}} {caption}\n:name: tab-claims-fig1\n\n{source}\n:::")
+book.table("claims", "tab-claims-fig1", caption, source)
 
 # %% [markdown]
 # ## Before and after the holes

@@ -53,7 +53,7 @@ caption = "The proposed methods (paper, Table 2). MoG, UCI, images: the paper's 
 caption += "Time: of a training step on the mixture at budgets 5 and 25, with MVAE's step as 1. "
 caption += f"{tables_paper.ranks_sentence(runs)} Time: {cost.caption(steps, '')}"
 source = tables_paper.table2(runs, steps)
-book.markdown("table2", f":::{{table}} {caption}\n:name: tab-2\n\n{source}\n:::")
+book.table("table2", "tab-2", caption, source)
 
 # %% [markdown]
 # ## The proposed methods side by side

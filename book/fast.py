@@ -66,7 +66,7 @@ caption = f"Log-likelihood of held-out complete rows (nats per row) after both t
 caption += "means over the same seeds, their difference with its 95 % interval, and the time of the shorter one."
 source = recipe.comparison(*shown, measured)
 book.text("verdict", recipe.sentence(*shown))
-book.markdown("comparison", f":::{{table}} {caption}\n:name: tab-fast\n\n{source}\n:::")
+book.table("comparison", "tab-fast", caption, source)
 
 # %% [markdown]
 # ## Does it get there?

@@ -26,6 +26,7 @@ seeds: int = 0  # to be trained: 1 to 5; 0: as many as the scale has
 import torch
 
 from lib import book, experiments, figures, parameters, reference, tables, tables_data
+from lib.book import table
 from lib.methods import FIGURE2
 from lib.plans import SEEDS
 
@@ -53,11 +54,6 @@ else:
 every = [run for run in every if run.request["method"] in FIGURE2 and run.request["budget"] == 5]
 runs = [run for run in every if run.request["experiment"] in names]
 here = [run for run in runs if run.request["latent_dim"] == latent_dim]
-
-
-def table(name: str, label: str, caption: str, source: str) -> None:
-    book.markdown(name, f":::{{table}} {caption}\n:name: {label}\n\n{source}\n:::")
-
 
 # %% tags=["remove-output", "hide-input"]
 pictured = [run for run in every if run.pictures and run.request["latent_dim"] == latent_dim]

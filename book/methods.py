@@ -563,7 +563,7 @@ book.text("toy-ratio", f"{ratio:.0f}")
 
 # %% tags=["remove-cell"]
 caption = "The methods, with the paper's equation numbers. † baselines, ‡ controls and the complete-data reference."
-book.markdown("methods-table", f":::{{table}} {caption}\n:name: tab-methods\n\n{tables.method_table()}\n:::")
+book.table("methods-table", "tab-methods", caption, tables.method_table())
 
 # %% [markdown]
 # ```{glue:md} methods-table

@@ -21,6 +21,7 @@ scale: str = "recorded"  # recorded: the largest of each; smoke, laptop, paper: 
 from matplotlib.patches import Patch
 
 from lib import book, experiments, figures, parameters, records, tables, tables_claims
+from lib.book import table
 from lib.claims import PARTS
 from lib.methods import FIGURE2
 from lib.verdicts import FAILS, HOLDS, NOT_COMPARABLE, NOT_RUN, UNDECIDED
@@ -33,11 +34,6 @@ runs = {
     if name in experiments.EXPERIMENTS
 }
 every = [run for found in runs.values() for run in records.largest_scale(found, FIGURE2)]
-
-
-def table(name: str, label: str, caption: str, source: str) -> None:
-    book.markdown(name, f":::{{table}} {caption}\n:name: {label}\n\n{source}\n:::")
-
 
 # %% tags=["remove-output", "hide-input"]
 shades = {HOLDS: "#009e73", FAILS: "#d55e00", UNDECIDED: "#f0e442", NOT_COMPARABLE: "#999999", NOT_RUN: "#e3e3e3"}
@@ -135,8 +131,8 @@ for name, parts in groups.items():
 # {numref}`tab-figure-cost` is what that cost, from the records. A core-hour is an hour that a run had a core, be it
 # shared with others; a run that serves two figures is counted for both, and older records do not say what their
 # evaluation took. On the GPU several processes ran side by side. The table adds up the time of each, so that the device
-# itself was busy for a fraction of these minutes; a few runs on images were halted for minutes in favour of others, and
-# their times include that.
+# itself was busy for a fraction of these minutes. On processors a few runs on images were halted for minutes in favour
+# of others, and one evaluation on MINIBOONE for an hour; their times include that.
 #
 # ```{glue:md} cost
 # :format: myst

@@ -24,6 +24,7 @@ scale: str = "recorded"  # recorded, smoke, laptop or paper: no effect here
 from collections import Counter
 
 from lib import book, cost, figures, figures_cost, parameters
+from lib.book import table
 from lib.experiments import EXPERIMENTS, SCALES, full_length, recorded, requests
 from lib.experiments import steps as run_steps
 from lib.tables import markdown
@@ -32,11 +33,6 @@ parameters.check(globals(), scale=parameters.choice("recorded", "smoke", "laptop
 steps, growth, evaluation = map(cost.read, ("steps", "growth", "evaluation"))
 tried = cost.read("tried")
 steps_table, steps_image = map(cost.read, ("steps-miniboone", "steps-mnist"))
-
-
-def table(name: str, label: str, caption: str, source: str) -> None:
-    book.markdown(name, f":::{{table}} {caption}\n:name: {label}\n\n{source}\n:::")
-
 
 # %% tags=["remove-output", "hide-input"]
 fig = figures_cost.figure_cost(steps)

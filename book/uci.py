@@ -30,6 +30,7 @@ seeds: int = 0  # to be trained: 1 to 5; 0: as many as the scale has
 import torch
 
 from lib import book, experiments, figures, parameters, reference, tables, tables_data, tables_paper
+from lib.book import table
 from lib.methods import FIGURE2
 from lib.plans import SEEDS
 
@@ -57,11 +58,6 @@ else:
     ]
 runs = [run for run in runs if run.request["method"] in FIGURE2 and run.request["budget"] == 5]
 here = [run for run in runs if run.request["missing"] == missing]
-
-
-def table(name: str, label: str, caption: str, source: str) -> None:
-    book.markdown(name, f":::{{table}} {caption}\n:name: {label}\n\n{source}\n:::")
-
 
 # %% tags=["remove-output", "hide-input"]
 book.figure("figure3", figures.figure3(runs, names, missing), figures.caption(runs))

@@ -133,12 +133,10 @@ def _what(record: records.Record) -> str:
     """What a run shares with those that differ by their seed; "#" stands for their number."""
     request = record.request
     length = "{steps} steps" if "steps" in request else "{epochs} epochs"
-    said = ("{method:10} budget {budget:2}  # (" + length + ", {data_source} data").format(**request)
-    several = len(experiments.EXPERIMENTS[request["experiment"]].missing) > 1
-    said += f", {request['missing']:.0%} missing" if several else ""
-    said += f", latent {request['latent_dim']}" if "latent_dim" in request else ""
-    said += f", {request['imputer']} imputations" if "imputer" in request else ""
-    return said + (")" if record.finished else f", {record.status})")
+    facts = [length.format(**request), "{data_source} data".format(**request)]
+    facts += experiments.EXPERIMENTS[request["experiment"]].apart(request)
+    facts += [] if record.finished else [record.status]
+    return "{method:10} budget {budget:2}  # ({facts})".format(**request, facts=", ".join(facts))
 
 
 def _run(options) -> int:

@@ -42,3 +42,8 @@ def text(name: str, value: object) -> None:
 def markdown(name: str, source: str) -> None:
     """Shows Markdown, for instance a table, and stores it as `name`."""
     _store(name, {"text/markdown": source, "text/plain": source})
+
+
+def table(name: str, label: str, caption: str, source: str) -> None:
+    """Shows a Markdown table with its caption and stores it as `name`; `label` is for references to it."""
+    markdown(name, f":::{{table}} {caption}\n:name: {label}\n\n{source}\n:::")

@@ -60,10 +60,16 @@ def load(path: Path, identity: str, device: torch.device) -> dict | None:
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a damaged file makes the reader raise
-        aside = path.with_name(path.name + ".unused")
-        os.replace(path, aside)
-        warnings.warn(f"cannot resume from {path} ({error}); kept as {aside.name}, starting afresh.", stacklevel=2)
+        set_aside(path, error)
         return None
+
+
+def set_aside(path: Path, reason: Exception) -> None:
+    """Of no use to its run, which begins again with a warning; the file is kept under another name."""
+    aside = path.with_name(path.name + ".unused")
+    os.replace(path, aside)
+    said = repr(reason) if isinstance(reason, KeyError) else reason
+    warnings.warn(f"cannot resume from {path} ({said}); kept as {aside.name}, starting afresh.", stacklevel=3)
 
 
 class Stop:

@@ -18,12 +18,13 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from . import locks
+from .names import Explained
 
 OFFICIAL = "https://raw.githubusercontent.com/vsimkus/demiss-vae/f778e94ac4e6ddd48a07a3fe2536bb61e8eb3cd7/data/"
 RETRIES = 3  # after 1, 2 and 3 seconds
 
 
-class DataError(Exception):
+class DataError(Explained):
     """Data that cannot be had or trusted: names the file, what was expected and found, and what to do."""
 
 

@@ -1,7 +1,7 @@
 """The figures, drawn from records alone (Fig. 7: from the data): one style, one colour per method, a function each.
 
 Every figure is 7 inches wide, the width of the text. The functions return a matplotlib Figure; nothing is
-shown or saved. This module is all of them in one place.
+shown or saved. This module is all of the paper's in one place.
 """
 
 from .figures_base import (

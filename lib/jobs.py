@@ -104,12 +104,9 @@ def _label(unit: list[dict]) -> str:
     if not unit:
         return ""
     first = unit[0]
-    plan = experiments.EXPERIMENTS[first["experiment"]]
-    said = "{method} K={budget}".format(**first)
-    said += f" {first['missing']:.0%} missing" if len(plan.missing) > 1 else ""
-    said += f" L={first['latent_dim']}" if "latent_dim" in first else ""
-    said += f" {first['imputer']}" if "imputer" in first else ""
-    return f"{said} seed " + ", ".join(str(r["seed"]) for r in unit)
+    apart = experiments.EXPERIMENTS[first["experiment"]].apart(first)
+    seeds = ", ".join(str(r["seed"]) for r in unit)
+    return " ".join(["{method} K={budget}".format(**first), *apart, f"seed {seeds}"])
 
 
 # ---- the parent ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Every bound of the paper, one function each: `(model, x, m, ...) -> bound per row [B]`, all to be maximised.
 
-The first five take incomplete rows x [B, D]; values at missing positions are ignored. The last four take completed
-rows x [K, B, D], K imputations of each row, observed values repeated.
+Those up to `siwelbo_looser` take incomplete rows x [B, D]; values at missing positions are ignored. The others take
+completed rows x [K, B, D], K imputations of each row, observed values repeated; `demiss` gives both of its objectives.
 
 `gradient` chooses how the encoder's gradient is estimated; the decoder's is the same for all (section 4.1):
 

@@ -11,12 +11,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from .names import Explained
 
-class ParameterError(ValueError):
+
+class ParameterError(Explained, ValueError):
     """A notebook parameter is unknown, of a wrong type or out of range."""
-
-    def _render_traceback_(self) -> list[str]:  # what a notebook shows: the sentence, without the stack
-        return [f"ParameterError: {self}"]
 
 
 class Rule(NamedTuple):
@@ -50,11 +49,6 @@ def number(low: float, high: float) -> Rule:
 def fraction() -> Rule:
     """A number from 0 to 1, 1 excluded: a share of values that leaves some."""
     return Rule(lambda v: type(v) in (int, float) and 0 <= v < 1, "a number from 0 to less than 1, such as 0.8")
-
-
-def flag() -> Rule:
-    """True or False; papermill reads them as such only from `-p NAME True` or `-y`."""
-    return Rule(lambda v: type(v) is bool, "True or False")
 
 
 def check(namespace: Mapping[str, object], **rules: Rule) -> None:

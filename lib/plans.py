@@ -77,7 +77,7 @@ class Experiment:
     Attributes:
         missing: fractions, or "quadrants".
         latent_dims: dimensions of the latent; the first is that of the main comparison.
-        networks: name -> (features, latent_dim, ...) -> VAE; the keyword arguments are those of `models.mlp_vae`.
+        networks: name -> (features, latent_dim, ...) -> VAE; the keyword arguments are those of `make_model`.
         sampler: of the methods that impute.
         demiss_clip_norm: of DeMissVAE, where it differs.
         evaluation: "grid" integrates the 2-D latent; "refit" fits the encoder to the complete test rows and samples.
@@ -117,6 +117,13 @@ class Experiment:
         if self.images:
             return missing == "quadrants"
         return isinstance(missing, int | float) and not isinstance(missing, bool) and 0 <= missing < 1
+
+    def apart(self, request: dict) -> list[str]:
+        """What, beside method, budget, length and seed, tells a run from others of the experiment: "80% missing"."""
+        usual = len(self.missing) == 1 and request["missing"] in self.missing
+        said = [] if usual else [f"{request['missing']:.0%} missing"]
+        said += [f"latent {request['latent_dim']}"] if "latent_dim" in request else []
+        return said + ([f"{request['imputer']} imputations"] if "imputer" in request else [])
 
     @property
     def allowed(self) -> str:

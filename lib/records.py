@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from .names import Explained
 from .provenance import ROOT
 from .provenance import provenance as provenance  # callers say `records.provenance(...)`
 
@@ -37,7 +38,7 @@ SOURCES = {
 }
 
 
-class RecordError(Exception):
+class RecordError(Explained):
     """A record that cannot be read, written or trusted: the message names the file and what to do."""
 
 
@@ -47,8 +48,8 @@ class Record:
 
     request     experiment, scale, method, budget, seed, epochs, data_source, whatever else decides the result
     status      "finished", or "failed" (a non-finite loss; `message` says at which step)
-    metrics     name -> number in nats per row; null only in a failed run
-    history     name -> list over epochs
+    metrics     name -> number, likelihoods and bounds in nats per row; null only in a failed run
+    history     name -> list over epochs, of evaluations over those
     provenance  see `provenance`
     pictures    for a gallery, see `lib.scoring`; empty in most records
     """
@@ -151,8 +152,8 @@ def read(path: Path | str) -> Record:
         for part in ("request", "metrics", "history", "provenance"):
             if not isinstance(getattr(record, part), dict):
                 raise ValueError(f"its {part} is not an object")
-        if record.finished and None in record.metrics.values():
-            raise ValueError("a finished run with an empty metric")
+        if record.finished and not all(type(value) in (int, float) for value in record.metrics.values()):
+            raise ValueError("a finished run with a metric that is no number")
         if _path(record.request, path.parents[2]) != path:
             raise ValueError("its request does not belong to its name; it was edited, moved or renamed")
     except OSError as error:

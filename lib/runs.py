@@ -27,6 +27,7 @@ from .shapes import Float, Tensor
 from .snr import SignalToNoise
 
 _CHOICES = {
+    "gradient": ("stl", "path", "dreg"),
     "schedule": ("constant", "cosine", "warmup-cosine"),
     "keep": ("last", "best"),
     "optimiser": ("amsgrad", "muon"),
@@ -101,7 +102,8 @@ class Run:
         self.layout = Layout([p.shape for p in parameters], self.device)
         self.weights = nn.Parameter(self.layout.pack([p.detach() for p in parameters]))
         self.place(self.weights.detach(), torch.zeros_like(self.weights))
-        self.optimiser = self._optimiser()
+        rate, muon = settings.learning_rate, settings.optimiser == "muon"
+        self.optimiser = Muon(self.weights, self.layout, rate) if muon else AMSGrad(self.weights, rate)
         self.steps_per_epoch = math.ceil(len(self.x) / settings.batch_size)
         self.total_steps = settings.steps or self.steps_per_epoch * settings.epochs
         self.step, self.seconds, self.history = 0, 0.0, {}
@@ -113,11 +115,6 @@ class Run:
         self.snr = SignalToNoise(len(self.weights), self.device) if signal_to_noise else None
         self.state = self._first_imputations(self.x, self.m)
         self.state_val = None if self.x_val is None else self._first_imputations(self.x_val, self.m_val)
-
-    def _optimiser(self) -> AMSGrad | Muon:
-        if self.settings.optimiser == "muon":
-            return Muon(self.weights, self.layout, self.settings.learning_rate)
-        return AMSGrad(self.weights, self.settings.learning_rate)
 
     @property
     def encoder_size(self) -> int:
@@ -174,16 +171,20 @@ class Run:
         if position == 0 or self.order is None:
             self.shuffle()
         rows = self.order[position * self.settings.batch_size : (position + 1) * self.settings.batch_size]
+        m = self.m.index_select(0, rows)
         if not self.method.imputes:
-            return self.x.index_select(0, rows), self.m.index_select(0, rows)
-        state = type(self.state)(*(stored[:, rows] for stored in self.state))
-        if self.refreshes:
-            state = samplers.impute(
-                self.sampler, self.model, self.m[rows], state, steps=self.settings.sampler_steps, generator=self.noise
-            )
-            for stored, new in zip(self.state, state, strict=True):
-                stored[:, rows] = new
-        return state.x, self.m[rows]
+            return self.x.index_select(0, rows), m
+        return self._completed(self.state, rows, m, self.refreshes, self.noise), m
+
+    def _completed(self, stored, rows, m: Tensor, refresh: bool, noise: torch.Generator) -> Tensor:
+        """Some of the stored imputations [K, B, D]; if they `refresh`, the sampler first improves them."""
+        state = type(stored)(*(part[:, rows] for part in stored))
+        if refresh:
+            steps = self.settings.sampler_steps
+            state = samplers.impute(self.sampler, self.model, m, state, steps=steps, generator=noise)
+            for part, new in zip(stored, state, strict=True):
+                part[:, rows] = new
+        return state.x
 
     @property
     def refreshes(self) -> bool:
@@ -255,13 +256,7 @@ class Run:
             rows = slice(start, start + _VALIDATION_ROWS)
             x, m = self.x_val[rows], self.m_val[rows]
             if self.method.imputes:
-                state = type(self.state_val)(*(stored[:, rows] for stored in self.state_val))
-                if self._validation_refreshes:
-                    steps = self.settings.sampler_steps
-                    state = samplers.impute(self.sampler, self.model, m, state, steps=steps, generator=noise)
-                    for stored, new in zip(self.state_val, state, strict=True):
-                        stored[:, rows] = new
-                x = state.x
+                x = self._completed(self.state_val, rows, m, self._validation_refreshes, noise)
             bounds.append(self.method.monitor(self.model, x, m, self.settings.budget, generator=noise))
         self.model.train()
         return float(torch.cat(bounds).mean())
@@ -288,11 +283,14 @@ class Run:
         content = checkpoints.load(path, self._identity(), self.device)
         if content is None:
             return
-        moved = (content["device"] == "cpu") != (self.device.type == "cpu")
-        if moved:
-            content |= {name: self.layout.adopt(content[name]) for name in ("optimiser", "snr")}
+        try:
+            moved = (content["device"] == "cpu") != (self.device.type == "cpu")
+            if moved:
+                content |= {name: self.layout.adopt(content[name]) for name in ("optimiser", "snr")}
+            self.optimiser.load_state_dict(content["optimiser"])
+        except (KeyError, ValueError) as error:  # written by another version of this code
+            return checkpoints.set_aside(path, error)
         self.model.load_state_dict(content["model"])
-        self.optimiser.load_state_dict(content["optimiser"])
         for name in ("step", "seconds", "bound_sum", "history", "best", "elsewhere"):
             setattr(self, name, content[name])
         if not moved:

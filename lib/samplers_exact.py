@@ -89,7 +89,7 @@ def rejection_latents(
         idle[rows] = torch.where(accepted.any(0), 0, idle[rows] + batch)
         if (idle >= patience).any():
             n = int(idle.argmax())
-            raise RuntimeError(
+            raise ValueError(
                 f"row {n}: none of the last {int(idle[n])} proposals accepted, {int(done[n])} of {draws} draws done. "
                 f"Its posterior is too narrow for rejection from [-{limit:g}, {limit:g}]^2: sample on the grid instead."
             )

@@ -1,7 +1,7 @@
 """Shape annotations: jaxtyping's where it is installed (the tests check them at run time), stand-ins elsewhere.
 
 The letters are the same everywhere: B rows of a mini-batch, N rows, D features, L latent dimensions,
-K components or imputations, S samples, R replenishing proposals.
+K components or imputations, S samples, R runs trained as one, P weights; a docstring says where one is another.
 """
 
 from torch import Tensor

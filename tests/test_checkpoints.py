@@ -313,6 +313,29 @@ def test_checkpoint_of_another_run_is_set_aside_with_a_warning(other, path, chec
     assert path.with_name("run.pt.unused").exists()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.pop("device"),
+        lambda content: content["optimiser"]["state"][0].update(exp_avg=torch.zeros(3)),
+    ],
+    ids=["a part is missing", "a state of other weights"],
+)
+def test_checkpoint_of_another_version_is_set_aside_before_anything_is_taken(change, path, checkpoint):
+    run = tiny.run("MVAE")
+    run.train_step()
+    run.save(path)
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    fresh, resumed = tiny.run("MVAE"), tiny.run("MVAE")
+    with pytest.warns(UserWarning, match="cannot resume from .*; kept as .*unused, starting afresh"):
+        resumed.resume(path)
+    assert not path.exists() and resumed.step == 0
+    assert torch.equal(resumed.weights, fresh.weights)
+    assert torch.equal(resumed.train_step(), fresh.train_step())
+
+
 def test_a_checkpoint_for_which_memory_is_short_stays(path, checkpoint, monkeypatch):
     """It may be whole, and hours of work."""
     tiny.train("MVAE", checkpoint=checkpoint, time_limit=0.0)

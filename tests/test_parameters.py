@@ -3,16 +3,15 @@
 import pytest
 
 from lib import parameters
-from lib.parameters import ParameterError, check, choice, flag, fraction, integer, number
+from lib.parameters import ParameterError, check, choice, fraction, integer, number
 
 RULES = {
     "scale": choice("recorded", "smoke", "laptop", "paper"),
     "budget": choice(5, 15, 25),
     "epochs": integer(1, 1000),
     "fraction": number(0, 1),
-    "verbose": flag(),
 }
-GOOD = {"scale": "smoke", "budget": 15, "epochs": 1000, "fraction": 0.5, "verbose": False}
+GOOD = {"scale": "smoke", "budget": 15, "epochs": 1000, "fraction": 0.5}
 
 
 def test_good_values_pass_and_nothing_is_returned():
@@ -38,8 +37,6 @@ def test_good_values_pass_and_nothing_is_returned():
         ("fraction", float("nan"), "a number from 0 to 1"),
         ("fraction", float("inf"), "a number from 0 to 1"),
         ("fraction", True, "a number from 0 to 1"),
-        ("verbose", "true", "True or False"),
-        ("verbose", 1, "True or False"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(name, value, allowed):

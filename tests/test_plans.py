@@ -165,3 +165,13 @@ def test_the_length_of_a_scale_is_in_epochs_or_in_steps():
     for wrong in ({"epochs": 3, "steps": 5}, {"epochs": None, "steps": None}):
         with pytest.raises(ValueError, match="epochs or in steps"):
             dataclasses.replace(settings, **wrong)
+
+
+def test_runs_that_differ_are_told_apart_in_words():
+    def words(name: str, **request) -> list[str]:
+        return EXPERIMENTS[name].apart(request)
+
+    assert words("mog", missing=0.5) == [] and words("mog", missing=0.2) == ["20% missing"]
+    assert words("gas", missing=0.8) == ["80% missing"]
+    assert words("mnist", missing="quadrants", latent_dim=25) == ["latent 25"]
+    assert words("mog-oracles", missing=0.5, imputer="oracle1-0") == ["oracle1-0 imputations"]

@@ -206,7 +206,7 @@ def test_a_row_without_acceptances_is_named_and_the_others_are_served():
     needle = LinearGaussian(torch.eye(2), torch.zeros(2), torch.full((2,), 1e-10))
     x, m = torch.full((3, 2), 0.25).double(), torch.tensor([[False], [True], [False]]).expand(3, 2)
     options = {"points": 20, "batch": 100, "patience": 2_000}
-    with pytest.raises(RuntimeError, match="row 1: none of the last 2000 proposals accepted, 0 of 5 draws"):
+    with pytest.raises(ValueError, match="row 1: none of the last 2000 proposals accepted, 0 of 5 draws"):
         samplers_exact.rejection_latents(exact_vae(needle), x, m, 5, seeded(), **options)
     served = samplers_exact.rejection_latents(exact_vae(needle), x[::2], m[::2], 5, seeded(), **options)
     assert served.shape == (5, 2, 2)

@@ -210,7 +210,10 @@ def main(words: list[str] | None = None) -> int:
     given = parser.parse_args(words)
     try:
         if given.command == "refresh":
-            refresh([p.resolve().with_suffix(".py") for p in given.notebook])
+            named = [p.resolve().with_suffix(".py") for p in given.notebook]
+            if unknown := [p for p in named if p not in sources()]:
+                again.error(f"{unknown[0]}: no source of a notebook; they are book/*.py")
+            refresh(named)
         elif given.command == "execute":
             stage(given.out, given.scale)
         elif found := check():
