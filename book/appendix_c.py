@@ -302,7 +302,7 @@ for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "t
 # ### Looked into: the exact conditional
 #
 # At $\lambda=0$ the oracle draws from $p^*(x_{\rm mis}\mid x_{\rm obs})$ itself. The paper finds DeMissVAE at least
-# similar there, and {numref}`fig-paper-5` does not show it. Two more runs, four times as long and with
+# similar there, which {numref}`fig-paper-5` does not decide. Two more runs, four times as long and with
 # the schedule stretched to their length, were made to see why: MVB-VAE minus DeMissVAE is {glue:text}`exact-short` in
 # the figure and {glue:text}`exact-long` in the longer runs. {glue:text}`exact-word`
 #
