@@ -15,6 +15,9 @@ import pytest
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
+from lib import parameters
+from lib.fetch import DataError
+from lib.records import RecordError
 from tools import notebooks
 
 SOURCES = notebooks.sources()
@@ -238,6 +241,19 @@ def test_a_failing_cell_leaves_the_stored_notebook_alone(project):
         notebooks.refresh([], project)
     assert stored.read_bytes() == before
     assert sorted(p.name for p in stored.parent.iterdir()) == ["tiny.ipynb", "tiny.py"]
+
+
+def test_a_file_that_is_no_source_of_a_notebook_is_refused(capsys):
+    with pytest.raises(SystemExit) as error:
+        notebooks.main(["refresh", "book/nope.ipynb"])
+    assert error.value.code == 2 and "nope.py: no source of a notebook" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [DataError, RecordError, parameters.ParameterError])
+def test_errors_that_explain_themselves_are_a_sentence_in_a_notebook(error):
+    with pytest.raises(error) as raised:
+        raise error("what was wrong")
+    assert raised.value._render_traceback_() == [f"{error.__name__}: what was wrong"]
 
 
 def test_the_refresh_does_not_see_a_readers_data_and_results(project, monkeypatch):
