@@ -4,13 +4,17 @@
 
 Both are real steps, `train_step` of a run with its own batch size and optimiser; for DeMissVAE with its sampler, as in
 every epoch but the first. They alternate round by round, so that a machine that slows down slows both. The ratio is
-taken within each round, then its median over rounds.
+taken within each round, then its median over rounds. A processor without bfloat16 has a record of its own,
+`recipe-float32`, as its optimiser works in that.
 """
 
 import sys
 
+import torch
+
 from lib import recipe
 from lib.methods import Method
+from lib.optimisers import muon_precision
 from lib.plans import EXPERIMENTS
 
 from . import common
@@ -44,7 +48,8 @@ def main(words: list[str] | None = None) -> int:
         low, high = row["ratio_quartiles"]
         line = "{method:10} paper {paper_ms:7.2f} ms  fast {fast_ms:7.2f} ms  ratio {ratio:.2f}".format(**row)
         common.show(given, row, f"{line} ({low:.2f} - {high:.2f})")
-    return common.report("recipe", given, rows)
+    precise = muon_precision(torch.device(given.device)) == torch.float32
+    return common.report("recipe" + "-float32" * precise, given, rows)
 
 
 if __name__ == "__main__":

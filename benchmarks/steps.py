@@ -13,6 +13,7 @@ import sys
 
 from lib import experiments, methods
 from lib.methods import Method
+from lib.reference import FIGURE2
 from lib.runs import Run
 
 from . import common, floors
@@ -112,7 +113,7 @@ def main(words: list[str] | None = None) -> int:
     made = common.parser("steps", __doc__.partition("\n")[0], rounds=15, steps=1)
     common.number(made, "--budget", [5], "one or more, such as 5 15 25")
     common.number(made, "--runs", 1, "trained as one")
-    common.method_option(made, methods.FIGURE2)
+    common.method_option(made, FIGURE2)
     common.network_option(made)
     made.add_argument("--memory", action="store_true", help="also the peak memory, each in a process of its own")
     given = common.parse(made, words)

@@ -42,8 +42,8 @@ from lib import (
 )
 from lib.claims import claims
 from lib.evaluation import mean_and_error
-from lib.figures_controls import CONTROLS
 from lib.records import SOURCES
+from lib.reference import CONTROLS
 from lib.verdicts import examine
 
 torch.set_num_threads(1)  # the same digits on any number of cores

@@ -21,7 +21,7 @@ scale: str = "recorded"  # recorded, smoke, laptop or paper: all the same here, 
 # %% tags=["remove-output", "hide-input"]
 from lib import book, datasets, figures, parameters, records, tables, tables_paper
 from lib.book import table
-from lib.reference import IMAGES
+from lib.reference import IMAGES, LATENTS
 
 parameters.check(globals(), scale=parameters.choice("recorded", "smoke", "laptop", "paper"))
 
@@ -80,7 +80,7 @@ table("networks", "tab-networks", "Layers of the paper's networks, inputs → hi
 table("counts", "tab-parameters", "Trainable parameters, counted in the models, at a budget of five.",
       tables_paper.count_table())  # fmt: skip
 table("counts-latents", "tab-parameters-latents", "Trainable parameters with other latent dimensions "
-      "({numref}`fig-latents`).", tables_paper.count_table(IMAGES, figures.LATENTS))  # fmt: skip
+      "({numref}`fig-latents`).", tables_paper.count_table(IMAGES, LATENTS))  # fmt: skip
 caption = "What each method spends its budget of 5/15/25 on (paper, Table 3)."
 table("budgets", "tab-budgets", caption, tables.table3())
 caption = "Training at the paper's scale, five seeds per setting; in brackets the norm for DeMissVAE, where it differs."

@@ -24,8 +24,8 @@ import torch
 from lib import book, experiments, figures, figures_snr, parameters, tables, tables_claims, tables_paper
 from lib.book import table
 from lib.figures_posteriors import shown
-from lib.methods import FIGURE2
 from lib.plans import SEEDS
+from lib.reference import ELBO, FIGURE2, WEIGHTED
 
 torch.set_num_threads(1)  # fastest for networks this small, and the same digits on any number of cores
 parameters.check(globals(), scale=parameters.choice("recorded", "smoke", "laptop", "paper"))
@@ -98,10 +98,9 @@ table("claims8", "tab-snr-claims", "Statements of the paper about {numref}`fig-p
 # two methods with the same objective.
 
 # %% tags=["remove-output", "hide-input"]
-ELBO, WEIGHTED, IMPUTED = ("MVAE", "MissVAE", "MissSVAE"), ("MIWAE", "MissIWAE", "MissSIWAE"), ("DeMissVAE",)
 book.figure("figure9", figures.figure9(fitted), figures.caption(shown(fitted, ELBO)))
 book.figure("figure10", figures.figure10(fitted), figures.caption(shown(fitted, WEIGHTED)))
-book.figure("figure11", figures.figure11(fitted), figures.caption(shown(fitted, IMPUTED)))
+book.figure("figure11", figures.figure11(fitted), figures.caption(shown(fitted, ("DeMissVAE",))))
 
 # %% [markdown]
 # ## What do the posteriors look like? (F.1.2)

@@ -25,9 +25,8 @@ import torch
 from lib import book, experiments, figures, parameters, records, reference, tables, tables_data
 from lib.book import table
 from lib.claims import claims
-from lib.figures_data import MISSING
-from lib.methods import FIGURE2
 from lib.plans import EXPERIMENTS, SEEDS
+from lib.reference import FIGURE2, FRACTIONS, LATENTS
 from lib.verdicts import difference, examine
 
 torch.set_num_threads(1)  # the same digits on any number of cores
@@ -39,7 +38,7 @@ else:
     runs = [
         run
         for name in names
-        for latent_dim in (figures.LATENTS if name in reference.IMAGES else (None,))
+        for latent_dim in (LATENTS if name in reference.IMAGES else (None,))
         for method in FIGURE2
         for run in experiments.run(name, method=method, budget=5, scale=scale, latent_dim=latent_dim)
     ]
@@ -83,7 +82,7 @@ book.figure("figure12", figures.figure12(rows), figures.caption(rows))
 
 # %% tags=["remove-cell"]
 every = []
-for missing in MISSING:
+for missing in FRACTIONS:
     percent = f"{100 * missing:g}"
     caption = f"FID after the last step, {percent} % missing: median over runs, and the paper's in brackets."
     every.append(f":::{{table}} {caption}\n:name: tab-uci-fid-{percent}\n\n"

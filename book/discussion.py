@@ -28,7 +28,7 @@ scale: str = "recorded"  # recorded: train nothing; smoke, laptop, paper
 import torch
 
 from lib import book, cost, experiments, parameters, reference, tables, tables_paper
-from lib.methods import FIGURE2
+from lib.reference import FIGURE2
 
 torch.set_num_threads(1)  # the same digits on any number of cores
 parameters.check(globals(), scale=parameters.choice("recorded", "smoke", "laptop", "paper"))

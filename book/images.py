@@ -27,14 +27,14 @@ import torch
 
 from lib import book, experiments, figures, parameters, reference, tables, tables_data
 from lib.book import table
-from lib.methods import FIGURE2
 from lib.plans import SEEDS
+from lib.reference import FIGURE2, LATENTS
 
 torch.set_num_threads(1)  # the same digits on any number of cores
 parameters.check(
     globals(),
     dataset=parameters.choice("all", *reference.IMAGES),
-    latent_dim=parameters.choice(*figures.LATENTS),
+    latent_dim=parameters.choice(*LATENTS),
     scale=parameters.choice("recorded", "smoke", "laptop", "paper"),
     method=parameters.choice("all", *FIGURE2),
     seeds=parameters.integer(0, len(SEEDS)),

@@ -29,14 +29,14 @@ import numpy as np
 import torch
 
 from lib import book, datasets, experiments, figures, missingness, objectives, parameters, records, samplers, tables
-from lib.methods import FIGURE2
+from lib.reference import BUDGETS, FIGURE2
 
 torch.set_num_threads(1)  # fastest for networks this small, and the same digits on any number of cores
 parameters.check(
     globals(),
     scale=parameters.choice("recorded", "smoke", "laptop", "paper"),
     method=parameters.choice(*FIGURE2),
-    budget=parameters.choice(5, 15, 25),
+    budget=parameters.choice(*BUDGETS),
     seed=parameters.integer(0, 2**31 - 1),
     epochs=parameters.integer(1, 500),
 )
@@ -125,7 +125,7 @@ short = experiments.full_length("mog", "laptop")
 pairs = {"order": ("MissSVAE", "MissIWAE"), "first": ("DeMissVAE", "MissIWAE"), "close": ("DeMissVAE", "MIWAE")}
 for name, (left, right) in pairs.items():
     for which, some in (("short", short), ("long", long)):
-        for spent in (5, 15, 25):
+        for spent in BUDGETS:
             book.text(f"{name}-{which}-{spent}", tables.mean_difference(some, left, right, budget=spent))
 falls = []
 for name in FIGURE2:

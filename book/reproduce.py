@@ -23,7 +23,7 @@ from matplotlib.patches import Patch
 from lib import book, experiments, figures, parameters, records, tables, tables_claims
 from lib.book import table
 from lib.claims import PARTS
-from lib.methods import FIGURE2
+from lib.reference import FIGURE2
 from lib.verdicts import FAILS, HOLDS, NOT_COMPARABLE, NOT_RUN, UNDECIDED
 
 parameters.check(globals(), scale=parameters.choice("recorded", *records.SCALES))

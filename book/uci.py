@@ -31,8 +31,8 @@ import torch
 
 from lib import book, experiments, figures, parameters, reference, tables, tables_data, tables_paper
 from lib.book import table
-from lib.methods import FIGURE2
 from lib.plans import SEEDS
+from lib.reference import FIGURE2
 
 torch.set_num_threads(1)  # the same digits on any number of cores
 parameters.check(

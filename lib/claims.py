@@ -4,7 +4,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from .reference import IMAGES, RANKS_IMAGES, RANKS_MOG, RANKS_UCI, UCI
+from .reference import (
+    BUDGETS,
+    CONTROLS,
+    ELBO,
+    FIGURE2,
+    FRACTIONS,
+    IMAGES,
+    LATENTS,
+    RANKS_IMAGES,
+    RANKS_MOG,
+    RANKS_UCI,
+    UCI,
+    WEIGHTED,
+)
 
 ZERO = "0"  # in place of the right method
 SCORE = "test_log_likelihood"
@@ -95,10 +108,6 @@ COMPARABLE = 0.1
 SIMILAR_ROWS = 0.5
 SIMILAR_IMAGES = 2.0
 
-ELBO, WEIGHTED = ("MVAE", "MissVAE", "MissSVAE"), ("MIWAE", "MissIWAE", "MissSIWAE")
-SEVEN = (*ELBO, *WEIGHTED, "DeMissVAE")
-CONTROLS = ("DeMissVAE", "CVI-VAE", "MVB-VAE")
-
 
 @dataclass(frozen=True)
 class Part:
@@ -115,7 +124,7 @@ class Part:
     label: str
     claims: tuple[Claim, ...]
     settings: dict[str, tuple[dict, ...]]
-    methods: tuple[str, ...] = SEVEN
+    methods: tuple[str, ...] = FIGURE2
     seeds: int = 5
     numbers: int = 0
 
@@ -198,7 +207,7 @@ _ORACLES += tuple(f"oracle2-{share:g}" for share in (0.25, 0.5, 0.75, 1))
 
 
 def _better_controlled(relation: str, margin: float = 0.0) -> tuple[Claim, ...]:
-    return tuple(Claim("DeMissVAE", relation, control, margin=margin) for control in CONTROLS[1:])
+    return tuple(Claim("DeMissVAE", relation, control, margin=margin) for control in CONTROLS[:2])
 
 
 def _about_models(metric: str, *pairs: tuple[str, str]) -> tuple[Claim, ...]:
@@ -212,8 +221,6 @@ def _of_one_model(method: str, *pairs: tuple[str, str]) -> tuple[Claim, ...]:
 
 
 _BROKEN = ("nongaussian_observed", "nongaussian_complete")
-_FRACTIONS = (0.2, 0.5, 0.8)
-_BUDGETS = (5, 15, 25)
 _LARGEST = {"mog": ({"budget": 25},)}  # of the pictures of posteriors
 
 PARTS = {
@@ -223,9 +230,9 @@ PARTS = {
          Claim("VAE", "~", ZERO, margin=COMPARABLE, metric="encoder_kl", rows=True)),
         {"mog-complete": ({},)}, methods=("VAE",), seeds=1,
     ),
-    "fig2": Part("Fig. 2", "Section 6.1", "fig-mog", _MOG, {"mog": _over(budget=_BUDGETS)}),
+    "fig2": Part("Fig. 2", "Section 6.1", "fig-mog", _MOG, {"mog": _over(budget=BUDGETS)}),
     "fig3": Part("Fig. 3", "Section 6.2", "fig-uci", _TABLES,
-                 {name: _over(missing=_FRACTIONS) for name in UCI}, numbers=3),
+                 {name: _over(missing=FRACTIONS) for name in UCI}, numbers=3),
     "fig4 mnist": Part("Fig. 4", "Section 6.3", "fig-images", _MNIST, {"mnist": _over(latent_dim=(50,))}, numbers=4),
     "fig4 omniglot": Part(
         "Fig. 4", "Section 6.3", "fig-images", _OMNIGLOT, {"omniglot": _over(latent_dim=(50,))}, numbers=4
@@ -239,7 +246,7 @@ PARTS = {
         {"mog-oracles": _over(imputer=_ORACLES)}, methods=CONTROLS,
     ),
     "fig6": Part("Fig. 6", "Appendix C", "fig-paper-6", _better_controlled(">"),
-                 {"mog": _over(budget=_BUDGETS)}, methods=CONTROLS),
+                 {"mog": _over(budget=BUDGETS)}, methods=CONTROLS),
     "fig8": Part(
         "Fig. 8", "Appendix F.1", "fig-paper-8",
         tuple(Claim(stratified, ">", ancestral, metric=metric) for metric in ("snr_phi", "snr_theta")
@@ -259,7 +266,7 @@ PARTS = {
     "fig11": Part(
         "Fig. 11", "Appendix F.1", "fig-paper-11",
         (*_of_one_model("DeMissVAE", _BROKEN),
-         *_about_models("nongaussian_complete", *((other, "DeMissVAE") for other in SEVEN[:-1])),
+         *_about_models("nongaussian_complete", *((other, "DeMissVAE") for other in FIGURE2[:-1])),
          *_about_models("nongaussian_complete", *zip(WEIGHTED, ELBO, strict=True))),
         _LARGEST, seeds=1,
     ),
@@ -267,20 +274,20 @@ PARTS = {
         "Fig. 12", "Appendix F.2", "fig-uci-fid",
         tuple(replace(claim, left=claim.right, right=claim.left, metric="fid") for claim in _TABLES
               if claim.relation in (">", "grows")),
-        {name: _over(missing=_FRACTIONS) for name in UCI}, numbers=12,
+        {name: _over(missing=FRACTIONS) for name in UCI}, numbers=12,
     ),
     "fig13": Part(
-        "Fig. 13", "Appendix F.3", "fig-latents", tuple(map(_larger_latent, SEVEN)),
-        {"mnist": _over(latent_dim=(25, 50, 100, 200))}, numbers=13,
+        "Fig. 13", "Appendix F.3", "fig-latents", tuple(map(_larger_latent, FIGURE2)),
+        {"mnist": _over(latent_dim=LATENTS)}, numbers=13,
     ),
     "table2 mog": Part(
         "Table 2, MoG", "Section 7", "sec-discussion",
         (*_ranks(RANKS_MOG, COMPARABLE), *(Claim("DeMissVAE", ">", other) for other in ELBO)),
-        {"mog": _over(budget=_BUDGETS)}, methods=(*RANKS_MOG, "MVAE"),
+        {"mog": _over(budget=BUDGETS)}, methods=(*RANKS_MOG, "MVAE"),
     ),
     "table2 uci": Part(
         "Table 2, UCI", "Section 7", "sec-discussion", _ranks(RANKS_UCI, SIMILAR_ROWS),
-        {name: _over(missing=_FRACTIONS) for name in UCI}, methods=RANKS_UCI, numbers=3,
+        {name: _over(missing=FRACTIONS) for name in UCI}, methods=RANKS_UCI, numbers=3,
     ),
     "table2 images": Part(
         "Table 2, images", "Section 7", "sec-discussion", _ranks(RANKS_IMAGES, SIMILAR_IMAGES),

@@ -12,11 +12,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from . import checkpoints, datasets, locks, models, names, records, scoring, training
-from .methods import FIGURE2
 from .methods import get as get_method
 from .plans import EXPERIMENTS, SEEDS, TRAINING, Experiment, Scale
 from .provenance import of_training
 from .records import Record
+from .reference import FIGURE2
 
 SCALES = records.SCALES
 # what a request says of its scale, beside the length of the training

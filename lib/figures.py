@@ -6,10 +6,8 @@ shown or saved. This module is all of the paper's in one place.
 
 from .figures_base import (
     BASELINES,
-    BUDGETS,
     METADATA,
     PALETTE,
-    SEVEN,
     STYLE,
     TEXT_WIDTH,
     box,
@@ -20,14 +18,14 @@ from .figures_base import (
     panels,
 )
 from .figures_controls import figure5, figure6, figure_information
-from .figures_data import LATENTS, bound_curves, figure3, figure4, figure12, figure13
+from .figures_data import bound_curves, figure3, figure4, figure12, figure13
 from .figures_mog import by_budgets, figure2, figure7, training_curves
 from .figures_pictures import gallery, samples
 from .figures_posteriors import figure1, figure9, figure10, figure11
 from .figures_snr import figure8
 
 __all__ = [
-    "BASELINES", "BUDGETS", "LATENTS", "METADATA", "PALETTE", "SEVEN", "STYLE", "TEXT_WIDTH",
+    "BASELINES", "METADATA", "PALETTE", "STYLE", "TEXT_WIDTH",
     "bound_curves", "box", "by_budgets", "caption", "colour",
     "figure1", "figure2", "figure3", "figure4", "figure5", "figure6",
     "figure7", "figure8", "figure9", "figure10", "figure11", "figure12", "figure13", "figure_information", "gallery",

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from . import captions
 from .records import Record
-from .reference import IMAGES, TITLES, UCI
+from .reference import FIGURE2, IMAGES, TITLES, UCI
 
 TEXT_WIDTH = 7.0  # inches
 
@@ -30,9 +30,7 @@ PALETTE = {
     "MVB-VAE": "#ddcc77",
     "VAE": "#000000",
 }
-SEVEN = tuple(PALETTE)[:7]  # the methods of Figs 2, 3 and 4, in the paper's order
 BASELINES = ("MVAE", "MIWAE")
-BUDGETS = (5, 15, 25)
 
 STYLE = {
     "figure.dpi": 100,
@@ -85,7 +83,7 @@ def absent(records: Sequence[Record]) -> str:
             value = 100 * request["missing"] if name in UCI else request["latent_dim"]
             found[name, value].add(request["method"])
     for (name, value), methods in sorted(found.items()):
-        if rest := ", ".join(method for method in SEVEN if method not in methods):
+        if rest := ", ".join(method for method in FIGURE2 if method not in methods):
             lacking[name, rest].append(f"{value:g}")
     words = [
         f"{rest} on {TITLES[name]} with {' and '.join(values)} {'% missing' if name in UCI else 'latent dimensions'}"

@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from .figures_base import BUDGETS, PALETTE, box, colour, legend, note, panels
+from .figures_base import PALETTE, box, colour, legend, note, panels
 from .figures_mog import by_budget
 from .records import Record, select
-
-CONTROLS = ("CVI-VAE", "MVB-VAE", "DeMissVAE")  # blue, yellow, green in the paper too
+from .reference import CONTROLS
 
 # The imputations of the control study (`request["imputer"]`), each list from the exact conditional onwards; the
 # second leg of oracle 1 sets out from the end of the first.
@@ -108,10 +107,10 @@ def _points(runs: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
 # ---- Fig. 6 ------------------------------------------------------------------------------------------------
 
 
-def figure6(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> Figure:
+def figure6(records: Sequence[Record]) -> Figure:
     """Test log-likelihood of one objective or two with imputations by LAIR, box plots grouped by budget (Simkus &
     Gutmann 2024, Fig. 6). Boxes and the dotted line as in `figure2`."""
-    return by_budget([r for r in records if r.request["method"] in CONTROLS], CONTROLS, budgets)
+    return by_budget([r for r in records if r.request["method"] in CONTROLS], CONTROLS)
 
 
 # ---- posterior complexity ------------------------------------------------------------------------------------

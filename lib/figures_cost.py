@@ -5,7 +5,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .cost import Measured
-from .figures import BASELINES, SEVEN, colour, note, panels
+from .figures import BASELINES, colour, note, panels
+from .reference import FIGURE2
 
 PAPER = 5 / 3  # of DeMissVAE's step to one on complete rows, without its sampler (appendix D)
 COUNTED = 7 / 6  # the same, where the encoder's objective needs no gradient of the decoder's weights
@@ -24,11 +25,11 @@ def figure_cost(measured: Measured | None) -> Figure:
     budgets = sorted({row["budget"] for row in rows})
     for group, budget in enumerate(budgets):
         here = {row["method"]: row for row in rows if row["budget"] == budget}
-        for i, method in enumerate(SEVEN):
+        for i, method in enumerate(FIGURE2):
             if method in here and "MVAE" in here:
-                _bar(left, group * (len(SEVEN) + 1.5) + i, here[method], here["MVAE"]["ms_per_step"])
+                _bar(left, group * (len(FIGURE2) + 1.5) + i, here[method], here["MVAE"]["ms_per_step"])
     left.axhline(1, color="0.3", linewidth=0.8, linestyle=":", zorder=0)
-    left.set_xticks([group * (len(SEVEN) + 1.5) + 3 for group in range(len(budgets))], map(str, budgets))
+    left.set_xticks([group * (len(FIGURE2) + 1.5) + 3 for group in range(len(budgets))], map(str, budgets))
     left.set(xlabel="budget", ylabel="time of a step / that of MVAE", ylim=(0, None))
     two = sorted((row for row in rows if "ratio_to_complete" in row), key=lambda row: row["budget"])
     for i, row in enumerate(two):
@@ -47,10 +48,10 @@ def figure_cost(measured: Measured | None) -> Figure:
         if not found:
             ax.set(xticks=[], xlim=(0, 1))
             note(ax, 0.5, "not measured")
-    handles = [Patch(facecolor=colour(method), linewidth=0) for method in SEVEN]
+    handles = [Patch(facecolor=colour(method), linewidth=0) for method in FIGURE2]
     handles += [Patch(facecolor="white", edgecolor=colour("DeMissVAE"), hatch=HATCH, linewidth=0)]
     handles += [Patch(facecolor=colour("DeMissVAE"), alpha=0.35, linewidth=0)]
-    labels = [f"{method}†" if method in BASELINES else method for method in SEVEN]
+    labels = [f"{method}†" if method in BASELINES else method for method in FIGURE2]
     fig.legend(handles, [*labels, "second objective", "sampler"], loc="outside upper center", ncols=5)
     return fig
 

@@ -14,12 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from . import reference
-from .figures_base import SEVEN, box, colour, legend, note, panels
+from .figures_base import box, colour, legend, note, panels
 from .records import Record, select
-from .reference import IMAGES, TITLES, UCI
+from .reference import FIGURE2, FRACTIONS, IMAGES, LATENTS, TITLES, UCI
 
-MISSING = (0.2, 0.5, 0.8)
-LATENTS = (25, 50, 100, 200)
 BAND = (0.05, 0.95)  # quantiles over runs
 HOLLOW = {"marker": "o", "markersize": 3.6, "markerfacecolor": "white", "markeredgewidth": 0.8, "linestyle": ""}
 GREY = {"color": "0.72", "linewidth": 0.7, "zorder": 1}
@@ -38,7 +36,7 @@ def _values(
 
 def _place(method: str) -> float:
     """Of a method among the seven, from -1 to 1."""
-    return (SEVEN.index(method) - 3) / 3
+    return (FIGURE2.index(method) - 3) / 3
 
 
 def _empty(ax: Axes, records: Sequence[Record], experiment: str, **request) -> None:
@@ -51,7 +49,7 @@ def _empty(ax: Axes, records: Sequence[Record], experiment: str, **request) -> N
 
 def _legends(fig: Figure, papers: str = "paper") -> None:
     """The methods above the figure; below it what is ours and what the paper's."""
-    legend(fig, SEVEN)
+    legend(fig, FIGURE2)
     ours = Line2D([], [], marker="o", markersize=3.6, color="0.2", linestyle="-")
     paper = Line2D([], [], **HOLLOW | {"markeredgecolor": "0.2", "color": "0.72", "linestyle": "-", "linewidth": 0.7})
     fig.legend([ours, paper], ["runs of this book", papers], loc="outside lower center", ncols=2)
@@ -79,10 +77,10 @@ def figure3(records: Sequence[Record], experiments: Sequence[str] = UCI, missing
     """
     fig, axes = panels(1, len(experiments), height=2.9, squeeze=False)
     for ax, name in zip(axes[0], experiments, strict=True):
-        ticks = sorted({*MISSING, *(r.request["missing"] for r in select(records, experiment=name))})
+        ticks = sorted({*FRACTIONS, *(r.request["missing"] for r in select(records, experiment=name))})
         if missing is not None:
             ax.axvspan(100 * missing - 11, 100 * missing + 11, color="0.95", linewidth=0, zorder=0)
-        for method in SEVEN:
+        for method in FIGURE2:
             shift = 9 * _place(method)
             _figure3_paper(ax, name, method, shift)
             ours = _values(records, name, method, "missing")
@@ -98,7 +96,7 @@ def figure3(records: Sequence[Record], experiments: Sequence[str] = UCI, missing
 
 
 def _figure3_paper(ax: Axes, name: str, method: str, shift: float) -> None:
-    found = [(100 * m + shift, reference.numbers(3, name, missing=m)[method]) for m in MISSING]
+    found = [(100 * m + shift, reference.numbers(3, name, missing=m)[method]) for m in FRACTIONS]
     x, means = [x for x, _ in found], [stats["mean"] for _, stats in found]
     ax.plot(x, means, **GREY)
     for at, stats in found:  # a hidden end of a band is left out
@@ -112,11 +110,11 @@ def figure12(records: Sequence[Record], experiments: Sequence[str] = UCI) -> Fig
     Line: median of the runs; band: 5 % to 95 % quantiles. At the right edge the paper's last values, as true FID: its
     axis is labelled in powers of ten where powers of e were drawn.
     """
-    fig, axes = panels(len(experiments), len(MISSING), height=1.75, sharey="row", squeeze=False)
+    fig, axes = panels(len(experiments), len(FRACTIONS), height=1.75, sharey="row", squeeze=False)
     for row, name in zip(axes, experiments, strict=True):
-        for ax, missing in zip(row, MISSING, strict=True):
+        for ax, missing in zip(row, FRACTIONS, strict=True):
             ax.set_yscale("log")
-            for method in SEVEN:
+            for method in FIGURE2:
                 _figure12_line(ax, select(records, experiment=name, method=method, missing=missing), method)
                 stats = reference.numbers(12, name, missing=missing)[method]
                 edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}
@@ -162,7 +160,7 @@ def figure4(records: Sequence[Record], experiments: Sequence[str] = IMAGES) -> F
     fig, axes = panels(1, 2 * len(experiments), height=2.9)
     for i, name in enumerate(experiments):
         ours, paper = axes[2 * i : 2 * i + 2]
-        for at, method in enumerate(SEVEN):
+        for at, method in enumerate(FIGURE2):
             runs = select(records, experiment=name, method=method)
             values = [r.metrics["test_log_likelihood"] for r in runs if r.finished]
             if values:
@@ -174,9 +172,9 @@ def figure4(records: Sequence[Record], experiments: Sequence[str] = IMAGES) -> F
         _beside(ours, paper, name, records)
         for ax in (ours, paper):
             ax.set_xticks([])
-            ax.set_xlim(-0.7, len(SEVEN) - 0.3)
+            ax.set_xlim(-0.7, len(FIGURE2) - 0.3)
     axes[0].set_ylabel("test log-likelihood (nats per image)")
-    legend(fig, SEVEN)
+    legend(fig, FIGURE2)
     return fig
 
 
@@ -198,7 +196,7 @@ def figure13(records: Sequence[Record], experiments: Sequence[str] = IMAGES) -> 
     fig, axes = panels(1, 2 * len(experiments), height=2.9)
     for i, name in enumerate(experiments):
         ours, paper = axes[2 * i : 2 * i + 2]
-        for method in SEVEN:
+        for method in FIGURE2:
             values = _values(records, name, method, "latent_dim")
             if values:
                 _line(ours, np.array(list(values)) + 4 * _place(method), list(values.values()), method, np.median)
@@ -216,7 +214,7 @@ def figure13(records: Sequence[Record], experiments: Sequence[str] = IMAGES) -> 
                 label.set_horizontalalignment(side)  # or 25 and 50 touch
             ax.set_xlabel("latent dimensions")
     axes[0].set_ylabel("test log-likelihood (nats per image)")
-    legend(fig, SEVEN, lines=True)
+    legend(fig, FIGURE2, lines=True)
     return fig
 
 
@@ -248,5 +246,5 @@ def bound_curves(records: Sequence[Record], experiments: Sequence[str] = UCI) ->
         _empty(ax, records, name)
         ax.set(title=TITLES[name] + ("" if validated else ", training rows"), xlabel="epoch")
     axes[0, 0].set_ylabel("bound (nats per row)")
-    legend(fig, SEVEN, lines=True)
+    legend(fig, FIGURE2, lines=True)
     return fig

@@ -10,29 +10,30 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from . import reference
-from .figures_base import BUDGETS, PALETTE, SEVEN, TEXT_WIDTH, box, colour, legend, note, panels
+from .figures_base import PALETTE, TEXT_WIDTH, box, colour, legend, note, panels
 from .mixture import GaussianMixture
 from .records import Record, select
+from .reference import BUDGETS, FIGURE2
 from .shapes import Float, Tensor
 
 # ---- Fig. 2 ------------------------------------------------------------------------------------------------
 
 
-def figure2(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> Figure:
+def figure2(records: Sequence[Record]) -> Figure:
     """Test log-likelihood of the seven methods, box plots grouped by budget (Simkus & Gutmann 2024, Fig. 2).
 
     Box: quartiles; black line: median; dashed line: mean; whiskers: range; dots: runs. "not run" stands where
     there is no record. The dotted line is the mean log-density of the generating distribution, which no model
     exceeds in expectation.
     """
-    return by_budget(records, SEVEN, budgets)
+    return by_budget(records, FIGURE2)
 
 
-def by_budget(records: Sequence[Record], methods: Sequence[str], budgets: Sequence[int] = BUDGETS) -> Figure:
+def by_budget(records: Sequence[Record], methods: Sequence[str]) -> Figure:
     """Test log-likelihood of some methods, box plots grouped by budget, under the ceiling (see `figure2`)."""
     fig, ax = panels(height=3.0)
     step = len(methods) + 1.5
-    for group, budget in enumerate(budgets):
+    for group, budget in enumerate(BUDGETS):
         runs = {method: select(records, method=method, budget=budget) for method in methods}
         for i, method in enumerate(methods):
             position = group * step + i
@@ -45,9 +46,9 @@ def by_budget(records: Sequence[Record], methods: Sequence[str], budgets: Sequen
         if not any(runs.values()):
             note(ax, group * step + (len(methods) - 1) / 2, "not run")
     _ceiling(ax, records)
-    centres = [group * step + (len(methods) - 1) / 2 for group in range(len(budgets))]
-    ax.set_xticks(centres, _labels(records, methods, budgets))
-    ax.set_xlim(-1.2, (len(budgets) - 1) * step + len(methods) + 0.2)
+    centres = [group * step + (len(methods) - 1) / 2 for group in range(len(BUDGETS))]
+    ax.set_xticks(centres, _labels(records, methods))
+    ax.set_xlim(-1.2, (len(BUDGETS) - 1) * step + len(methods) + 0.2)
     ax.tick_params(axis="x", length=0)
     ax.set(xlabel="budget: decoder evaluations per row and step", ylabel="test log-likelihood (nats per row)")
     if not any(r.finished for r in records):
@@ -56,13 +57,13 @@ def by_budget(records: Sequence[Record], methods: Sequence[str], budgets: Sequen
     return fig
 
 
-def _labels(records: Sequence[Record], methods: Sequence[str], budgets: Sequence[int]) -> list[str]:
+def _labels(records: Sequence[Record], methods: Sequence[str]) -> list[str]:
     """The budgets, with the lengths of their trainings where these differ: such groups are not to be compared."""
-    runs = [[r for method in methods for r in select(records, method=method, budget=budget)] for budget in budgets]
+    runs = [[r for method in methods for r in select(records, method=method, budget=budget)] for budget in BUDGETS]
     lengths = [sorted({r.request["epochs"] for r in some}) for some in runs]
     words = [f"{' and '.join(map(str, some))} epochs" if some else "" for some in lengths]
     apart = len(set(filter(None, words))) > 1
-    return [f"{budget}\n{said}" if apart else str(budget) for budget, said in zip(budgets, words, strict=True)]
+    return [f"{budget}\n{said}" if apart else str(budget) for budget, said in zip(BUDGETS, words, strict=True)]
 
 
 def _ceiling(ax: Axes, records: Sequence[Record]) -> None:
@@ -112,9 +113,9 @@ def figure7(truth: GaussianMixture, train: Float[Tensor, "N D"], points: int = 9
 # ---- training ----------------------------------------------------------------------------------------------
 
 
-def by_budgets(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> dict[str, list[Record]]:
+def by_budgets(records: Sequence[Record]) -> dict[str, list[Record]]:
     """The runs of each panel of `training_curves`, by its title."""
-    return {f"budget {budget}": select(records, budget=budget) for budget in budgets}
+    return {f"budget {budget}": select(records, budget=budget) for budget in BUDGETS}
 
 
 def training_curves(records: Mapping[str, Sequence[Record]]) -> Figure:

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .figures_base import SEVEN, TEXT_WIDTH, panels
+from .figures_base import TEXT_WIDTH, panels
 from .records import Record
-from .reference import TITLES
+from .reference import FIGURE2, TITLES
 
 SIDE = 28
 BLOCK = 3  # images side by side
@@ -56,7 +56,7 @@ def _first(records: Sequence[Record], experiment: str) -> dict[str, Record]:
     """Of each method the first record with pictures, in the methods' order."""
     kept = [r for r in records if r.request["experiment"] == experiment and r.pictures]
     kept.sort(key=lambda r: r.request["seed"])
-    found = {method: next((r for r in kept if r.request["method"] == method), None) for method in SEVEN}
+    found = {method: next((r for r in kept if r.request["method"] == method), None) for method in FIGURE2}
     return {method: record for method, record in found.items() if record}
 
 

@@ -105,8 +105,6 @@ METHODS = _methods(
     Method("VAE", "complete_elbo", "complete_elbo", complete=True),
 )
 
-FIGURE2 = ("MVAE", "MissVAE", "MissSVAE", "MIWAE", "MissIWAE", "MissSIWAE", "DeMissVAE")
-
 
 def get(name: str) -> Method:
     """The method of that name; ValueError with the known names and the nearest one otherwise."""

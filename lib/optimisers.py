@@ -39,14 +39,33 @@ class AMSGrad(torch.optim.Adam):
 
 
 MUON_RATE = 3.0  # that of Muon, in learning rates of AMSGrad
+MOMENTUM = 0.95
+ITERATIONS, COEFFICIENTS = 5, (3.4445, -4.7750, 2.0315)  # of the polynomial that makes a matrix orthogonal
+
+
+def muon_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where processors have instructions for it, float32 where software would take thirty times as long."""
+    fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return torch.bfloat16 if fast else torch.float32
+
+
+def orthogonal(matrix: Float[Tensor, "N N"], precision: torch.dtype) -> Float[Tensor, "N N"]:
+    """About the nearest orthogonal matrix, singular values between 0.7 and 1.2, by Newton and Schulz's iteration."""
+    a, b, c = COEFFICIENTS
+    x = matrix.to(precision)
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(ITERATIONS):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
 
 
 class Muon:
-    """`torch.optim.Muon` (Jordan et al. 2024) for square matrices, those of residual blocks, and AMSGrad for the rest.
+    """Muon (Jordan et al. 2024) for square matrices, those of residual blocks, and AMSGrad for the rest.
 
     Muon replaces the momentum of a matrix by the nearest orthogonal one, so that directions in which the gradient is
     small move as far as those in which it is large. Its steps are as long as Adam's at `MUON_RATE` times the rate of
-    the others.
+    the others. In bfloat16 these are the steps of `torch.optim.Muon`, which knows no other precision.
 
     Raises ValueError for networks without square matrices.
     """
@@ -59,20 +78,25 @@ class Muon:
             (square if view.ndim == 2 and view.shape[0] == view.shape[1] else others).append(parameter)
         if not square:
             raise ValueError("optimiser 'muon' is for residual MLPs: these networks have no square matrix.")
-        options = {"weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
-        self.muon = torch.optim.Muon(square, MUON_RATE * learning_rate, **options)
+        self.square, self.precision = square, muon_precision(weights.device)
+        self.momenta = [torch.zeros_like(matrix) for matrix in square]
         self.rest = torch.optim.Adam(others, learning_rate, amsgrad=True, fused=True)
 
     def descend(self, learning_rate: float, scale: Float[Tensor, ""]) -> None:
         """One step along the gradient divided by `scale`."""
         self.gradient.div_(scale)
-        for part, factor in ((self.muon, MUON_RATE), (self.rest, 1.0)):
-            part.param_groups[0]["lr"] = factor * learning_rate
-            part.step()
+        with torch.no_grad():
+            for matrix, momentum in zip(self.square, self.momenta, strict=True):
+                momentum.lerp_(matrix.grad, 1 - MOMENTUM)
+                direction = orthogonal(matrix.grad.lerp(momentum, MOMENTUM), self.precision)
+                matrix.add_(direction, alpha=-MUON_RATE * learning_rate * 0.2 * len(matrix) ** 0.5)
+        self.rest.param_groups[0]["lr"] = learning_rate
+        self.rest.step()
 
     def state_dict(self) -> dict:
-        return {"muon": self.muon.state_dict(), "rest": self.rest.state_dict()}
+        return {"momenta": self.momenta, "rest": self.rest.state_dict()}
 
     def load_state_dict(self, content: dict) -> None:
-        self.muon.load_state_dict(content["muon"])
+        for momentum, stored in zip(self.momenta, content["momenta"], strict=True):
+            momentum.copy_(stored)
         self.rest.load_state_dict(content["rest"])

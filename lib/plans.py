@@ -6,7 +6,8 @@ from functools import partial
 from typing import Literal
 
 from . import models, names, oracles, samplers
-from .methods import FIGURE2, Method
+from .methods import Method
+from .reference import BUDGETS, CONTROLS, FIGURE2, FRACTIONS
 from .runs import Settings
 
 TRAINING = ("batch_size", "learning_rate", "schedule", "optimiser")  # settings that a scale may replace
@@ -185,7 +186,7 @@ def _uci(
         name=name,
         title=f"{name.upper()} with uniformly missing values (section 6.2, Figs 3 and 12)",
         dataset=name,
-        missing=(0.2, 0.5, 0.8),
+        missing=FRACTIONS,
         latent_dims=(latent_dim,),
         networks={"paper": networks},
         settings=Settings(budget=5, steps=steps, batch_size=batch, schedule="cosine", clip_norm=5.0),
@@ -247,7 +248,7 @@ _MOG = Experiment(
         ),
         # 6 % of the paper's epochs, three of its five seeds, two of its three budgets: about two hours of one core
         "laptop": Scale(epochs=30, seeds=SEEDS[:3], budgets=(5, 15), evaluate_every=15, look_rows=300),
-        "paper": Scale(epochs=500, budgets=(5, 15, 25), look_rows=300),
+        "paper": Scale(epochs=500, budgets=BUDGETS, look_rows=300),
         # another, shorter training, and no scale of the paper's: see `records.SCALES`
         "fast": Scale(epochs=90, evaluate_every=10, batch_size=256, schedule="warmup-cosine", optimiser="muon"),
     },
@@ -268,7 +269,6 @@ def _mog(name: str, title: str, *, smoke: dict, laptop: dict, paper: dict, setti
     return replace(_MOG, name=name, title=title, scales=scales, settings=settings, **({"look_at": ()} | other))
 
 
-_CONTROLS = ("CVI-VAE", "MVB-VAE", "DeMissVAE")
 _JSD = {"jsd_rows": 2000, "jsd_samples": 200}  # of the laptop scale
 _ONE_RUN = {"epochs": 500, "seeds": SEEDS[:1], "train_rows": 900, "evaluate_every": 50}  # a minute of one core
 
@@ -284,14 +284,14 @@ _ALL = (
         smoke={"train_rows": 320, "imputer_grid": 30},
         laptop={"epochs": 15, "seeds": SEEDS[:2], "imputer_grid": 100},
         paper={"epochs": 180, "evaluate_every": 30},
-        settings={"epochs": 180, "schedule": "cosine"}, methods=_CONTROLS, imputers=("exact",),
+        settings={"epochs": 180, "schedule": "cosine"}, methods=CONTROLS, imputers=("exact",),
     ),
     _mog(
         "mog-oracles", "Two objectives or one, with oracle imputations (appendix C, Fig. 5, centre and right)",
         smoke={"train_rows": 320, "imputers": ("oracle1-0", "oracle2-1"), "jsd_rows": 20, "jsd_samples": 20},
         laptop={"epochs": 15, "seeds": SEEDS[:1]} | _JSD,
         paper={"epochs": 300, "jsd_samples": 10_000},
-        settings={"epochs": 300, "schedule": "cosine"}, methods=_CONTROLS, imputers=oracles.NAMES,
+        settings={"epochs": 300, "schedule": "cosine"}, methods=CONTROLS, imputers=oracles.NAMES,
     ),
     _mog(
         "mog-snr", "Signal-to-noise ratio of the gradients (appendix F.1.1, Fig. 8)",

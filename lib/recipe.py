@@ -73,17 +73,27 @@ def outcome(
     return Outcome(theirs, ours, paired_interval(np.subtract(ours, theirs)), time)
 
 
-def comparison(paper: Sequence[Record], fast: Sequence[Record], measured: Measured | None) -> str:
-    """Per method: the likelihoods of both trainings, their difference, the verdict, and the time of the shorter one."""
+def comparison(
+    paper: Sequence[Record], fast: Sequence[Record], measured: Measured | None, emulated: Measured | None
+) -> str:
+    """Per method: the likelihoods of both trainings, their difference, the verdict, and the time of the shorter one.
+
+    measured, emulated: steps on a processor with and without instructions for bfloat16.
+    """
     rows = []
     for method in METHODS:
         if (found := outcome(paper, fast, method, measured)) is None:
-            rows.append([method, *["not run"] * 6])
+            rows.append([method, *["not run"] * 7])
             continue
         means = [number(float(np.mean(side)), ".2f") for side in (found.paper, found.fast)]
-        time = "not measured" if math.isnan(found.time) else f"{found.time:.2f}"
-        rows.append([method, len(found.fast), *means, nats(found.difference), f"**{found.verdict}**", time])
-    return markdown(["method", "seeds", "paper's settings", "fast", "fast minus paper", "", "time, paper's = 1"], rows)
+        times = [time_share(outcome(paper, fast, method, some)) for some in (measured, emulated)]
+        rows.append([method, len(found.fast), *means, nats(found.difference), f"**{found.verdict}**", *times])
+    header = ["method", "seeds", "paper's settings", "fast", "fast minus paper", "", "time, paper's = 1"]
+    return markdown([*header, "without bfloat16"], rows)
+
+
+def time_share(found: Outcome) -> str:
+    return "not measured" if math.isnan(found.time) else f"{found.time:.2f}"
 
 
 def sentence(paper: Sequence[Record], fast: Sequence[Record]) -> str:

@@ -1,4 +1,4 @@
-"""The paper's own results: numbers read from its figures, with reading errors, and ranks from its Table 2.
+"""The paper's own results: what it compares, numbers read from its figures with reading errors, ranks of its Table 2.
 
 Numbers exist for Figs 3, 4, 12 and 13 only (`reference.csv`), none for the mixture of Gaussians. What the paper says
 about its figures is in `lib.claims`.
@@ -41,6 +41,12 @@ TITLES = {
     "omniglot": "Omniglot",
 }  # fmt: skip
 UCI, IMAGES = tuple(TITLES)[:4], tuple(TITLES)[4:]  # experiments in the order of the figures' panels
+ELBO, WEIGHTED = ("MVAE", "MissVAE", "MissSVAE"), ("MIWAE", "MissIWAE", "MissSIWAE")  # methods, by their bound
+FIGURE2 = (*ELBO, *WEIGHTED, "DeMissVAE")  # methods of Figs 2, 3 and 4, in the order of their legends
+CONTROLS = ("CVI-VAE", "MVB-VAE", "DeMissVAE")  # methods of Figs 5 and 6
+BUDGETS = (5, 15, 25)  # of the mixture of Gaussians; five elsewhere
+FRACTIONS = (0.2, 0.5, 0.8)  # of missing values, of the tables
+LATENTS = (25, 50, 100, 200)  # dimensions of the latent, of the images
 
 
 def numbers(figure: int, experiment: str, *, missing: float = 0.8, latent_dim: int = 50) -> dict[str, dict[str, float]]:

@@ -8,10 +8,10 @@ import numpy as np
 from . import captions, reference
 from . import records as records_module
 from .claims import SCORE, Claim, claims
-from .figures import BUDGETS
 from .intervals import Interval, paired_interval
-from .methods import FIGURE2, METHODS
+from .methods import METHODS
 from .records import Record, by_seed, select
+from .reference import BUDGETS, FIGURE2
 from .verdicts import NOT_COMPARABLE, NOT_RUN, Finding, examine
 
 OBJECTIVES = {  # name in `lib.objectives` -> how the paper writes it
@@ -51,11 +51,11 @@ def method_table() -> str:
     return markdown(["method", "decoder objective", "encoder objective", "posterior", "sampling"], rows)
 
 
-def table3(budgets: Sequence[int] = BUDGETS) -> str:
+def table3() -> str:
     """How each method spends its budget on the mixture-of-Gaussians data (Simkus & Gutmann 2024, Table 3)."""
 
     def over_budgets(number) -> str:
-        values = [str(number(budget)) for budget in budgets]
+        values = [str(number(budget)) for budget in BUDGETS]
         return values[0] if len(set(values)) == 1 else "/".join(values)
 
     rows = []
@@ -74,7 +74,7 @@ def table3(budgets: Sequence[int] = BUDGETS) -> str:
 # ---- from records ------------------------------------------------------------------------------------------
 
 
-def results_table(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -> str:
+def results_table(records: Sequence[Record]) -> str:
     """Test log-likelihood in nats per row, per method and budget: mean over runs, standard deviation, number, length.
 
     First of the complete test rows, then of the observed parts of the masked ones. The standard error over
@@ -84,7 +84,7 @@ def results_table(records: Sequence[Record], budgets: Sequence[int] = BUDGETS) -
     header = ["budget", "epochs", "method", "runs", "complete rows", "s.d. over runs", "s.e. over test rows"]
     header.append("observed parts")
     rows = []
-    for budget in budgets:
+    for budget in BUDGETS:
         here = select(records, budget=budget)
         if not here:
             rows.append([budget, "", "all", 0, "not run", "", "", ""])
@@ -114,12 +114,12 @@ def _result(runs: Sequence[Record]) -> list:
     return [count, number(values.mean()), spread, f"{errors.mean():.3f}", number(observed.mean())]
 
 
-def claims_table(records: Sequence[Record], figure: str = "fig2", budgets: Sequence[int] = BUDGETS) -> str:
-    """What the paper says about a figure and whether the records agree (see `verdicts.examine`), a column per
+def claims_table(records: Sequence[Record]) -> str:
+    """What the paper says about Fig. 2 and whether the records agree (see `verdicts.examine`), a column per
     budget."""
-    groups = [select(records, budget=budget) for budget in budgets]
-    header = ["the paper says", *(f"budget {budget}" for budget in budgets)]
-    rows = [[claim, *(finding(examine(claim, runs), claim) for runs in groups)] for claim in claims(figure)]
+    groups = [select(records, budget=budget) for budget in BUDGETS]
+    header = ["the paper says", *(f"budget {budget}" for budget in BUDGETS)]
+    rows = [[claim, *(finding(examine(claim, runs), claim) for runs in groups)] for claim in claims("fig2")]
     return markdown(header, rows)
 
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from . import reference
 from .claims import PARTS, Claim, claims
-from .methods import FIGURE2
 from .plans import EXPERIMENTS
 from .records import Record, select
-from .reference import TITLES
+from .reference import FIGURE2, TITLES
 from .tables import finding, markdown, number
 from .verdicts import difference, examine
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lib.methods import FIGURE2
 from lib.records import Record
+from lib.reference import FIGURE2
 
 SEEDS = (20220118, 2022011811, 2022011822)
 FACTS = dict(device="cpu", threads=1, minutes=2.0, commit="abc1234", python="3.11.2", date="2024-02-01")

@@ -9,6 +9,7 @@ import tiny
 
 from lib import datasets, experiments, jobs, methods, preprocess, records, training
 from lib.__main__ import main
+from lib.reference import FIGURE2
 
 REAL = experiments.EXPERIMENTS["mog"]
 FIELDS = {
@@ -108,7 +109,7 @@ def test_without_method_and_budget_everything_of_the_scale_is_run(small, capsys,
     monkeypatch.setattr(jobs, "run", lambda requests, keep, **options: asked.append((requests, options)) or [])
     assert main(["run", "mog", "--scale", "smoke"]) == 75  # none was done
     ((requests, options),) = asked
-    assert requests == experiments.requests("mog", scale="smoke") and len(requests) == 2 * 2 * len(methods.FIGURE2)
+    assert requests == experiments.requests("mog", scale="smoke") and len(requests) == 2 * 2 * len(FIGURE2)
     assert options["jobs"] is None and options["fresh"] is False and options["device"] == "cpu"
 
 

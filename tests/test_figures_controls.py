@@ -5,7 +5,8 @@ import pytest
 from test_figures import SEEDS, run, svg, words
 
 from lib import cost, figures, figures_controls, figures_cost
-from lib.figures_controls import CONTROLS, FIRST_LEG, ORACLE_2, SECOND_LEG
+from lib.figures_controls import FIRST_LEG, ORACLE_2, SECOND_LEG
+from lib.reference import CONTROLS
 
 JSD = dict(zip(FIRST_LEG + SECOND_LEG[1:], (0.0, 0.18, 0.31, 0.4, 0.478, 0.477, 0.487, 0.492, 0.503), strict=True))
 JSD |= dict(zip(ORACLE_2[1:], (0.06, 0.14, 0.24, 0.39), strict=True))

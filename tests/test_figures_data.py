@@ -10,8 +10,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from synthetic import SEEDS, image_run, image_runs, table_run, table_runs
 
 from lib import captions, figures, figures_pictures, reference
-from lib.figures import SEVEN
-from lib.reference import IMAGES, UCI
+from lib.reference import FIGURE2, IMAGES, UCI
 
 
 def words(fig) -> Counter:
@@ -58,7 +57,7 @@ def test_figure3_draws_means_bands_and_the_papers_values():
 
 def test_figure3_gives_each_method_its_own_place_in_the_order_of_the_legend():
     ax = figures.figure3([]).axes[0]
-    places = [hollow(ax, method).get_xdata()[0] for method in figures.SEVEN]
+    places = [hollow(ax, method).get_xdata()[0] for method in FIGURE2]
     assert places == sorted(set(places))
 
 
@@ -85,7 +84,7 @@ def test_figure12_draws_medians_on_a_logarithmic_axis_and_the_true_fid_of_the_pa
     assert hollow(ax, "MVAE").get_ydata() == pytest.approx([np.exp(0.805)], rel=1e-3)
     assert words(fig)["not run"] == 10
     low, high = ax.get_ylim()
-    drawn = [hollow(ax, method).get_ydata()[0] for method in figures.SEVEN]
+    drawn = [hollow(ax, method).get_ydata()[0] for method in FIGURE2]
     assert low < min(drawn) and max(drawn) < high  # marks beyond the right edge still set the scale
 
 
@@ -227,10 +226,10 @@ def test_pictures_that_are_not_there():
 
 
 def test_captions_name_the_methods_that_were_not_run_where_others_were():
-    runs = table_runs(("miniboone",), (0.5, 0.2), SEVEN[:6]) + table_runs(("miniboone", "gas"), (0.8,))
+    runs = table_runs(("miniboone",), (0.5, 0.2), FIGURE2[:6]) + table_runs(("miniboone", "gas"), (0.8,))
     said = "Not run: DeMissVAE on MINIBOONE with 20 and 50 % missing."
     assert figures.caption(runs, "Seen.") == f"Seen. {said} {captions.describe(runs)}"
-    assert figures.caption(image_runs(latent_dims=(25,), methods=SEVEN[1:]) + image_runs()).startswith(
+    assert figures.caption(image_runs(latent_dims=(25,), methods=FIGURE2[1:]) + image_runs()).startswith(
         "Not run: MVAE on MNIST with 25 latent dimensions. "
     )
     runs.append(table_run("miniboone", "DeMissVAE", value=None, fid=None, status="failed", missing=0.5))

@@ -9,7 +9,8 @@ import torch
 from exact import Constant, gaussian_encoder, masked_rows, mixture_encoder, orthogonal, seeded
 
 from lib import methods, models, objectives
-from lib.methods import FIGURE2, METHODS
+from lib.methods import METHODS
+from lib.reference import FIGURE2
 
 # name: decoder's objective, encoder's objective, family, sampling, imputes, proposed by the paper
 TABLE1 = {

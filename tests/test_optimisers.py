@@ -1,12 +1,13 @@
 """Muon for the square matrices, AMSGrad for what is left."""
 
+import copy
 import dataclasses
 
 import pytest
 import tiny
 import torch
 
-from lib import groups
+from lib import groups, optimisers
 from lib.layout import Layout
 from lib.optimisers import MUON_RATE, AMSGrad, Muon
 
@@ -32,6 +33,37 @@ def test_a_square_matrix_moves_equally_far_in_all_directions():
     assert lengths.min() > 0.5 and lengths.max() < 1.3  # the iteration of Muon comes no nearer to 1
     u, _, v = torch.linalg.svd(gradient)
     assert torch.nn.functional.cosine_similarity(moved.flatten(), (u @ v).flatten(), 0) > 0.95
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
+def test_square_matrices_move_as_with_the_optimiser_of_pytorch(monkeypatch, precision):
+    """Exactly where that computes as we do; in float32 as far as its rounding leaves."""
+    monkeypatch.setattr(optimisers, "muon_precision", lambda device: precision)
+    weights, layout = made()
+    before = layout.views(weights.detach().clone())[0]
+    theirs = before.clone().requires_grad_()
+    options = {"weight_decay": 0.0, "adjust_lr_fn": "match_rms_adamw"}
+    ours, reference = Muon(weights, layout, RATE), torch.optim.Muon([theirs], MUON_RATE * RATE, **options)
+    for scale in (1.0, 4.0, 0.5):
+        theirs.grad = layout.views(weights.grad)[0] / scale
+        reference.step()
+        ours.descend(RATE, torch.tensor(scale))
+        weights.grad.add_(weights.detach())  # another direction
+    moved, expected = layout.views(weights.detach())[0] - before, theirs.detach() - before
+    error = (moved - expected).norm() / expected.norm()
+    assert error == 0 if precision == torch.bfloat16 else 0 < error < 0.05
+
+
+def test_what_it_remembers_survives_a_checkpoint():
+    (weights, layout), (other, _) = made(), made()
+    ours, resumed = Muon(weights, layout, RATE), Muon(other, layout, RATE)
+    ours.descend(RATE, torch.tensor(1.0))
+    other.data.copy_(weights)
+    resumed.load_state_dict(copy.deepcopy(ours.state_dict()))
+    for optimiser in (resumed, ours):
+        optimiser.gradient.copy_(torch.linspace(-1, 1, layout.size))
+        optimiser.descend(RATE, torch.tensor(1.0))
+    assert torch.equal(weights, other)
 
 
 def test_all_else_moves_as_with_amsgrad():

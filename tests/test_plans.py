@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lib import methods, missingness, oracles, records
-from lib.methods import FIGURE2
 from lib.networks import parameter_count
 from lib.plans import EXPERIMENTS, SEEDS
+from lib.reference import FIGURE2
 
 UCI = {  # features, latent, batch, steps, clip norm of DeMissVAE, blocks of the encoder, dropout
     "power": (6, 16, 512, 200_000, 0.5, 2, 0.0),

@@ -8,7 +8,8 @@ import torch
 
 from lib import datasets, missingness, reference
 from lib.claims import claims
-from lib.methods import FIGURE2, METHODS
+from lib.methods import METHODS
+from lib.reference import FIGURE2
 from lib.verdicts import difference
 
 AUTHORS = os.environ.get("MISSVAE_DATA")

@@ -4,10 +4,9 @@ import pytest
 from synthetic import SEEDS, image_run, image_runs, table_run, table_runs
 
 from lib import tables_data
-from lib.methods import FIGURE2
 from lib.plans import EXPERIMENTS
 from lib.records import Record
-from lib.reference import UCI
+from lib.reference import FIGURE2, UCI
 
 
 def rows(table: str) -> list[list[str]]:

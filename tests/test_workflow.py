@@ -14,7 +14,7 @@ import yaml
 
 from lib import __main__ as command_line
 from lib import experiments, figures, records, scoring
-from lib.methods import FIGURE2
+from lib.reference import FIGURE2
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
