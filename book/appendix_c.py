@@ -272,7 +272,7 @@ for name, runs in zip(("exact-short", "exact-long"), exact, strict=True):
     book.text(name, tables.mean_difference(runs, "MVB-VAE", "DeMissVAE"))
 similar = next(claim for claim in claims("fig5 oracles") if claim.right == "MVB-VAE")
 short, long = (examine(similar, runs).value for runs in exact)
-gone = "There the difference is gone, as it would be if it were one of speed; a single pair does not prove it."
+gone = "There the difference is gone, as it would be if it were one of speed; so few pairs do not prove it."
 stays = "The longer runs do not explain it."
 book.text("exact-word", "" if math.isnan(short + long) else gone if long > -similar.margin else stays)
 for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "the oracles"), ("fig6", "LAIR")):
@@ -302,7 +302,7 @@ for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "t
 # ### Looked into: the exact conditional
 #
 # At $\lambda=0$ the oracle draws from $p^*(x_{\rm mis}\mid x_{\rm obs})$ itself. The paper finds DeMissVAE at least
-# similar there, which {numref}`fig-paper-5` does not decide. Two more runs, four times as long and with
+# similar there, which {numref}`fig-paper-5` does not decide. More runs, four times as long and with
 # the schedule stretched to their length, were made to see why: MVB-VAE minus DeMissVAE is {glue:text}`exact-short` in
 # the figure and {glue:text}`exact-long` in the longer runs. {glue:text}`exact-word`
 #

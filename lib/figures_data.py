@@ -23,14 +23,12 @@ HOLLOW = {"marker": "o", "markersize": 3.6, "markerfacecolor": "white", "markere
 GREY = {"color": "0.72", "linewidth": 0.7, "zorder": 1}
 
 
-def _values(
-    records: Sequence[Record], experiment: str, method: str, key: str, metric: str = "test_log_likelihood"
-) -> dict:
-    """Value of a request's key -> the metric of the finished runs, in the order of the key's values."""
+def _values(records: Sequence[Record], experiment: str, method: str, key: str) -> dict:
+    """Value of a request's key -> test log-likelihoods of the finished runs, in the order of the key's values."""
     found = defaultdict(list)
     for record in select(records, experiment=experiment, method=method):
         if record.finished:
-            found[record.request[key]].append(record.metrics[metric])
+            found[record.request[key]].append(record.metrics["test_log_likelihood"])
     return dict(sorted(found.items()))
 
 
@@ -55,12 +53,10 @@ def _legends(fig: Figure, papers: str = "paper") -> None:
     fig.legend([ours, paper], ["runs of this book", papers], loc="outside lower center", ncols=2)
 
 
-def _line(
-    ax: Axes, x: np.ndarray, runs: list[list[float]], method: str, middle: Callable = np.mean, marker: str = "o"
-) -> None:
+def _line(ax: Axes, x: np.ndarray, runs: list[list[float]], method: str, middle: Callable = np.mean) -> None:
     """A line through the middles of the runs and their band, which single runs do not have."""
     values = [middle(v) for v in runs]
-    ax.plot(x, values, color=colour(method), marker=marker, markersize=3.6, markeredgewidth=0, zorder=3)
+    ax.plot(x, values, color=colour(method), marker="o", markersize=3.6, markeredgewidth=0, zorder=3)
     if any(len(v) > 1 for v in runs):
         low, high = np.array([np.quantile(v, BAND) for v in runs]).T
         ax.fill_between(x, low, high, color=colour(method), alpha=0.2, linewidth=0, zorder=2)

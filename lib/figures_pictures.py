@@ -73,7 +73,7 @@ def _nothing(experiment: str) -> Figure:
     return fig
 
 
-def gallery(records: Sequence[Record], experiment: str, images: int = 2 * BLOCK) -> Figure:
+def gallery(records: Sequence[Record], experiment: str) -> Figure:
     """Test images, what the model sees of them, and four imputations by every method, each one draw of the latent.
 
     Three images side by side, a block of methods below them. Missing pixels are tinted, and there the probability that
@@ -82,7 +82,7 @@ def gallery(records: Sequence[Record], experiment: str, images: int = 2 * BLOCK)
     found = _first(records, experiment)
     if not found:
         return _nothing(experiment)
-    blocks = [range(start, min(start + BLOCK, images)) for start in range(0, images, BLOCK)]
+    blocks = [range(start, start + BLOCK) for start in (0, BLOCK)]
     height = TEXT_WIDTH * 0.9 * (len(found) + 1) / (BLOCK * (DRAWS + 0.5))
     fig, axes = panels(len(blocks), 1, height=height, squeeze=False)
     for ax, block in zip(axes[:, 0], blocks, strict=True):
@@ -113,13 +113,13 @@ def _block(found: dict[str, Record], experiment: str, block: Sequence[int]) -> l
     return [head, *rows]
 
 
-def samples(records: Sequence[Record], experiment: str, columns: int = 4) -> Figure:
+def samples(records: Sequence[Record], experiment: str) -> Figure:
     """Draws from every fitted model: a latent from the prior, shown as the probability that a pixel is ink."""
     found = _first(records, experiment)
     if not found:
         return _nothing(experiment)
     none = np.zeros((SIDE, SIDE), bool)
-    fig, axes = panels(2, columns, height=TEXT_WIDTH / columns * 1.08, squeeze=False)
+    fig, axes = panels(2, 4, height=TEXT_WIDTH / 4 * 1.08, squeeze=False)
     for ax in axes.flat[len(found) :]:
         ax.remove()
     for ax, (method, record) in zip(axes.flat, found.items(), strict=False):

@@ -85,11 +85,17 @@ def comparison(
         if (found := outcome(paper, fast, method, measured)) is None:
             rows.append([method, *["not run"] * 7])
             continue
-        means = [number(float(np.mean(side)), ".2f") for side in (found.paper, found.fast)]
+        means = [mean_and_spread(side) for side in (found.paper, found.fast)]
         times = [time_share(outcome(paper, fast, method, some)) for some in (measured, emulated)]
         rows.append([method, len(found.fast), *means, nats(found.difference), f"**{found.verdict}**", *times])
     header = ["method", "seeds", "paper's settings", "fast", "fast minus paper", "", "time, paper's = 1"]
     return markdown([*header, "without bfloat16"], rows)
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Such as "−3.43 (0.09)": the mean and the standard deviation of several runs."""
+    spread = f" ({np.std(values, ddof=1):.2f})" if len(values) > 1 else ""
+    return number(float(np.mean(values)), ".2f") + spread
 
 
 def time_share(found: Outcome) -> str:

@@ -166,22 +166,17 @@ def read(path: Path | str) -> Record:
     return record
 
 
-def load(
-    experiment=None, *, scale=None, method=None, budget=None, seed=None, data_source=None, folder=None
-) -> list[Record]:
-    """All records that match what is given, in the order of their names.
+def load(experiment: str = "*", *, scale: str = "*", folder: Path | str | None = None, **request) -> list[Record]:
+    """All records whose request has what is given, in the order of their names.
 
     Of two records of one request, the one in the folder written to hides the committed one.
     Raises RecordError if one of the experiment's files (at that scale) is damaged.
     """
-    given = dict(experiment=experiment, scale=scale, method=method, budget=budget, seed=seed)
-    given = {key: value for key, value in (given | {"data_source": data_source}).items() if value is not None}
     paths: dict[Path, Path] = {}
-    asked = f"{experiment or '*'}/{scale or '*'}/*.json"
     for base in reversed(_bases(folder)):
-        found = (path for path in base.glob(asked) if not path.name.startswith("."))
+        found = (path for path in base.glob(f"{experiment}/{scale}/*.json") if not path.name.startswith("."))
         paths |= {path.relative_to(base): path for path in found}
-    return select((read(paths[name]) for name in sorted(paths)), **given)
+    return select((read(paths[name]) for name in sorted(paths)), **request)
 
 
 def select(records: Iterable[Record], **request) -> list[Record]:

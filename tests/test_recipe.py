@@ -42,7 +42,7 @@ def rows(table: str) -> dict[str, list[str]]:
 
 def test_the_shorter_training_is_held_against_the_same_seeds():
     table = rows(recipe.comparison(PAPER, FAST, MEASURED, EMULATED))
-    assert table["MVAE"] == ["3", "−3.10", "−3.00", "+0.10 [+0.10, +0.10]", "**reached**", "0.09", "0.18"]
+    assert table["MVAE"] == ["3", "−3.10 (0.10)", "−3.00 (0.10)", "+0.10 [+0.10, +0.10]", "**reached**", "0.09", "0.18"]
     assert table["MissSVAE"][3:] == ["−1.00 [−1.00, −1.00]", "**not reached**", "0.09", "0.18"]
     assert table["MissSIWAE"][4] == "**undecided**"
     assert table["DeMissVAE"][:5] == ["1", "−3.00", "−3.05", "−0.05", "**undecided**"]
