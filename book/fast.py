@@ -29,7 +29,7 @@
 # and the flat ones no longer hold everything up. Here it takes three times the rate of AMSGrad, which is left with the
 # other weights. As orthogonalising costs the same for any batch, the batch is larger. The rate rises for a hundred
 # steps and then falls along a cosine. PyTorch's own Muon works in bfloat16, which is slow beyond use on processors
-# without instructions for it (on x86 those without AVX-512, most laptops among them). There ours works in float32, at
+# without instructions for it (on x86 those without AVX-512, many laptops among them). There ours works in float32, at
 # a cost that {numref}`tab-fast` shows; elsewhere its steps are PyTorch's.
 # Everything else is the paper's: networks, data, objectives, clip norm, samplers.
 
