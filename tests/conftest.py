@@ -1,5 +1,8 @@
 """Checks shapes and types of `lib` at every call, and keeps tests on one thread with reproducible noise."""
 
+import os
+import signal
+
 import jaxtyping
 
 # Before anything imports lib. The numeric tower lets an int stand for a float, as every type checker does.
@@ -9,6 +12,10 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell takes it from what it starts in the background
+if torch.backends.cpu.get_cpu_capability() == "AVX2":
+    # read at the first convolution: there the AVX2 kernels of the pinned PyTorch's oneDNN end the process
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "SSE41")
 
 
 @pytest.fixture
