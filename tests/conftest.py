@@ -14,7 +14,8 @@ import torch  # noqa: E402
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell takes it from what it starts in the background
 if torch.backends.cpu.get_cpu_capability() == "AVX2":
-    # read at the first convolution: there the AVX2 kernels of the pinned PyTorch's oneDNN end the process
+    # read at the first convolution: with layers as narrow as those of tests, the AVX2 kernels of the pinned PyTorch's
+    # oneDNN end the process; the networks of the experiments train with them
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
 
 
