@@ -11,8 +11,9 @@
 # # Does it reproduce?
 #
 # The paper {cite:p}`simkus2024` says what its figures show: this method is above that one, these two are alike, the
-# posteriors of incomplete rows have more modes. On this page every such statement stands beside what the runs of
-# this book say about it. Nobody wrote the answers; they are computed from the records, and change when a record does.
+# posteriors of incomplete rows have more modes. On this page every such statement that can be put as a number stands
+# beside what the runs of this book say about it. Nobody wrote the answers; they are computed from the records, and
+# change when a record does.
 
 # %% tags=["parameters"]
 scale: str = "recorded"  # recorded: the largest of each; smoke, laptop, paper: that alone
@@ -23,17 +24,16 @@ from matplotlib.patches import Patch
 from lib import book, experiments, figures, parameters, records, tables, tables_claims
 from lib.book import table
 from lib.claims import PARTS
-from lib.reference import FIGURE2
 from lib.verdicts import FAILS, HOLDS, NOT_COMPARABLE, NOT_RUN, UNDECIDED
 
 parameters.check(globals(), scale=parameters.choice("recorded", *records.SCALES))
-names = dict.fromkeys(name for part in PARTS.values() for name in part.settings)
+names = dict.fromkeys(name for part in PARTS.values() for name, _ in part.shown)
 runs = {
     name: experiments.full_length(name) if scale == "recorded" else records.load(name, scale=scale)
     for name in names
     if name in experiments.EXPERIMENTS
 }
-every = [run for found in runs.values() for run in records.largest_scale(found, FIGURE2)]
+every = tables_claims.used(runs)
 
 # %% tags=["remove-output", "hide-input"]
 shades = {HOLDS: "#009e73", FAILS: "#d55e00", UNDECIDED: "#f0e442", NOT_COMPARABLE: "#999999", NOT_RUN: "#e3e3e3"}
@@ -65,8 +65,9 @@ book.text("sentence", tables_claims.count_sentence(runs))
 #
 # **{glue:text}`sentence`** A comparison is one statement at one setting: a data set, a fraction of missing values, a
 # budget. Where runs are few or short, many stay undecided. The page says so rather than call them a success or a
-# failure. Not all are independent: the ranks of Table 2 ask again, with a margin, what some statements about
-# Figs. 2 to 4 ask without one.
+# failure. Not all are independent. The ranks of Table 2 ask again, with a margin, what some statements about
+# Figs. 2 to 4 ask without one. And those about Fig. 12 are Fig. 3's, turned round: the paper says that the one
+# mimics the other.
 
 # %% tags=["remove-cell"]
 table("summary", "tab-verdicts", "Comparisons by verdict, and how much of each figure was run.",
@@ -92,8 +93,9 @@ table("summary", "tab-verdicts", "Comparisons by verdict, and how much of each f
 #   more than the statement is about, such as the length of training.
 #
 # Some statements are about the very models that a figure shows, one trained model each: those on the shapes of
-# posteriors. There is no spread over seeds to go by, and the interval is over rows of data instead. Such a verdict is
-# about these models and says nothing of a second training. The table says *over rows*.
+# posteriors. There is no spread over seeds to go by, and the interval is over rows of data instead. It takes the errors
+# of the two means as independent, and as both are over the same rows, it is too wide rather than too narrow. Such a
+# verdict is about these models and says nothing of a second training. The table says *over rows*.
 #
 # Some statements have no number here and are left to the eye: that the fourth panel of {numref}`fig-paper-1` looks like
 # the second, that weighting brings the proposals of {numref}`fig-paper-10` close to the posterior, that DeMissVAE's
@@ -101,13 +103,14 @@ table("summary", "tab-verdicts", "Comparisons by verdict, and how much of each f
 #
 # Three cautions. The paper's "similar" and "comparable" have no number, so the margins printed behind the statements
 # are ours: 0.1 nats for the mixture of Gaussians, 0.5 for tables, 2 for images. Nothing is corrected for the number of
-# comparisons: where two methods are equal in truth, one comparison in twenty gets a verdict all the same. And a
-# verdict from a short training is one about short trainings.
+# comparisons: of the statements that put one of two methods above the other when they are equal in truth, one in twenty
+# gets a verdict all the same. And a verdict from a short training is one about short trainings.
 
 # %% tags=["remove-cell"]
 table("status", "tab-status", "How much of each figure was run, and what is less than the paper's.",
       tables_claims.status_table(runs))  # fmt: skip
-table("cost", "tab-figure-cost", "What the runs of each figure took.", tables_claims.cost_table(runs))
+table("cost", "tab-figure-cost", "What the runs of each figure took, and of the statements about it.",
+      tables_claims.cost_table(runs))  # fmt: skip
 groups = {
     "mixture": ("fig1", "fig2", "fig5 rejection", "fig5 oracles", "fig6"),
     "posteriors": ("fig8", "fig9", "fig10", "fig11"),
@@ -129,10 +132,12 @@ for name, parts in groups.items():
 # ```
 #
 # {numref}`tab-figure-cost` is what that cost, from the records. A core-hour is an hour that a run had a core, be it
-# shared with others; a run that serves two figures is counted for both, and older records do not say what their
-# evaluation took. On the GPU several processes ran side by side. The table adds up the time of each, so that the device
-# itself was busy for a fraction of these minutes. On processors a few runs on images were halted for minutes in favour
-# of others, and one evaluation on MINIBOONE for an hour; their times include that.
+# shared with others; a run that serves two figures is counted for both. Evaluation is what comes after the training.
+# The likelihoods and FIDs of the learning curves, and on the mixture of Gaussians the final likelihood, are computed
+# during it and timed in neither column, and older records do not say what their evaluation took. On the GPU several
+# processes ran side by side. The table adds up the time of each, so that the device itself was busy for a fraction of
+# these minutes. On processors a few runs on images were halted for minutes in favour of others, and one evaluation on
+# MINIBOONE for an hour; their times include that.
 #
 # ```{glue:md} cost
 # :format: myst

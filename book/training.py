@@ -11,11 +11,12 @@
 # (sec-appendix-d)=
 # # Appendix D: training procedure and cost
 #
-# The paper trains several hundred small networks (Appendices D and E of {cite:t}`simkus2024`). One of them
-# leaves any machine mostly idle: its layers are 200 wide, and between two matrix products there is a little
-# work of every other kind. This page says what a training step does, how long the matrix products in it take,
-# how long the whole takes, and how both grow. All times but those on a GPU are of one machine, which each caption
-# names. They come from files in `results/benchmarks`, written by the commands at the end of the page.
+# The paper trains several hundred small networks (Appendices D and E of {cite:t}`simkus2024`). One of them leaves any
+# machine mostly idle: its layers are 200 wide, and between two matrix products there is a little work of every other
+# kind. This page says what a training step does, how long the matrix products in it take, how long the whole takes,
+# and how both grow. All times but those on a GPU are of processors, those of a table of one, which its caption names.
+# Two of one name may differ by a factor of two, so that times compare within a table only. They come from files in
+# `results/benchmarks`, written by the commands at the end of the page.
 
 # %% tags=["parameters"]
 scale: str = "recorded"  # recorded, smoke, laptop or paper: no effect here

@@ -97,6 +97,8 @@ def requests(
     if bad := [value for value in latent_dims if value not in plan.latent_dims]:
         known = ", ".join(map(str, sorted(plan.latent_dims)))
         raise ValueError(f"{experiment}: the latent has {known} dimensions, not {bad[0]!r}.")
+    if plan.imputers and (bad := [method.name for method in chosen if not method.imputes]):
+        raise ValueError(f"{experiment}: {bad[0]} imputes nothing; choose from {', '.join(plan.methods)}.")
     if imputers is not None and not plan.imputers:
         raise ValueError(f"{experiment}: its methods impute as the paper's do; it has no imputers to choose from.")
     imputers = tuple(dict.fromkeys(how.imputers or plan.imputers or (None,) if imputers is None else imputers))

@@ -42,6 +42,8 @@ def of_training(result: "Result", data_checksum: str, device: str) -> dict:
     return provenance(
         device=device_name(device),
         threads=torch.get_num_threads() if device == "cpu" else None,
+        # of a processor; they decide in which precision `optimisers.Muon` works
+        instructions=torch.backends.cpu.get_cpu_capability() if device == "cpu" else None,
         minutes=round(seconds / 60, 3),
         train_seconds=seconds,
         steps=result.step,

@@ -17,7 +17,7 @@ from .tables import markdown, nats, number
 
 METHODS = ("MVAE", "MissSVAE", "MissSIWAE", "DeMissVAE")
 BUDGET = 5
-MARGIN = 0.1  # nats that count as no difference: about one standard error of a mean over 1000 test rows
+MARGIN = 0.1  # nats that count as no difference: about one standard error of a mean over the test rows
 PAPER, FAST = "0.6", "#0072b2"
 
 

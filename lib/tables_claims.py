@@ -46,6 +46,17 @@ def _compared(records: Records, figure: str) -> Records:
     return {experiment: largest_scale(runs, methods) for experiment, runs in records.items()}
 
 
+def used(records: Records) -> list[Record]:
+    """The runs that the figures of `claims.PARTS` and the statements about them rest on, each once."""
+    found = {}
+    for part, place in PARTS.items():
+        compared = _compared(records, part.split()[0])
+        for experiment, setting in place.shown:
+            runs = select(compared.get(experiment, ()), **setting)
+            found |= {id(run): run for run in runs if run.request["method"] in place.methods}
+    return list(found.values())
+
+
 def paper(part: str, outcome: Outcome) -> float:
     """The same difference in the paper's own numbers, nan where it has none."""
     claim, figure = outcome.claim, PARTS[part].numbers
@@ -181,8 +192,7 @@ def _wanted(figure: str) -> list[tuple]:
     return [
         (experiment, setting, method, PARTS[part].seeds)
         for part in parts_of(figure)
-        for experiment, settings in PARTS[part].settings.items()
-        for setting in settings
+        for experiment, setting in PARTS[part].shown
         for method in PARTS[part].methods
     ]
 

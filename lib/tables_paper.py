@@ -56,8 +56,8 @@ def ranking(records: Sequence[Record], methods: Sequence[str] = PROPOSED) -> Ran
     """Ranks by test log-likelihood, from the settings at which all methods were run alike.
 
     Runs are alike if their requests differ in nothing but method and seed; means are over the seeds that all methods
-    share. On the mixture of Gaussians the longest such runs count, of these the largest budget. Over several settings
-    it is the mean rank that decides.
+    share. On the mixture of Gaussians the longest such runs count, at whatever budgets there are. Over several
+    settings it is the mean rank that decides.
     """
     groups: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     requests = {}
@@ -76,8 +76,9 @@ def ranking(records: Sequence[Record], methods: Sequence[str] = PROPOSED) -> Ran
             means[key] = [float(np.mean([values[method][seed] for seed in sorted(seeds)])) for method in methods]
             requests[key]["seeds"] = len(seeds)
     mog = [key for key in means if requests[key]["experiment"] == "mog"]
-    best = max(mog, key=lambda key: (requests[key]["epochs"], requests[key]["budget"]), default=None)
-    kept = [key for key in means if key not in mog or key == best]
+    longest = max((requests[key]["epochs"] for key in mog), default=None)
+    kept = [key for key in means if key not in mog or requests[key]["epochs"] == longest]
+    kept.sort(key=lambda key: requests[key]["budget"])
     if not kept:
         return Ranking({}, [])
     ranks = np.mean([rankdata([-value for value in means[key]]) for key in kept], axis=0)
@@ -131,6 +132,13 @@ def _relative(measured: Measured | None, method: str, budget: int) -> str:
     if (method, budget) not in times or ("MVAE", budget) not in times:
         return ""
     return f"{times[method, budget] / times['MVAE', budget]:.1f}"
+
+
+def mixtures_cost(measured: Measured | None) -> str:
+    """Times of a step with the finite mixtures over all budgets in units of MVAE's, such as "0.8 to 1.4"."""
+    mixtures = [name for name in PROPOSED if not get_method(name).imputes]
+    times = [_relative(measured, method, budget) for method in mixtures for budget in reference.BUDGETS]
+    return f"{min(times)} to {max(times)}" if all(times) else "(not measured)"
 
 
 def ranks_sentence(records: Mapping[str, Sequence[Record]]) -> str:

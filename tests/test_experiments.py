@@ -15,7 +15,7 @@ import tiny
 import torch
 
 from lib import checkpoints, datasets, evaluation, experiments, locks, methods, missingness, models, records, training
-from lib.reference import FIGURE2
+from lib.reference import CONTROLS, FIGURE2
 
 REAL = experiments.EXPERIMENTS["mog"]
 DATA = datasets.REGISTRY["mog"]
@@ -72,6 +72,7 @@ def test_record_says_what_was_asked_and_what_came_out(small):
     assert facts["minutes"] == pytest.approx(facts["train_seconds"] / 60, abs=1e-3)
     assert facts["data_checksum"] == datasets.load("mog", "embedded").checksum
     assert {"versions", "commit", "python", "date"} <= set(facts)
+    assert facts["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert records.find(record.request) == record
     assert [p.name for p in small.rglob("*.pt")] == []  # a recorded run needs no checkpoint
 
@@ -152,8 +153,9 @@ def test_committed_records_still_answer_todays_requests(monkeypatch):
     monkeypatch.setitem(experiments.EXPERIMENTS, "mog", REAL)
     monkeypatch.setattr(experiments, "_content", lambda *of: SimpleNamespace(source="authors"))
     more = (2022011855, 2022011866, 2022011877)  # of MVAE, for the page of the shorter training
-    grid = {"methods": [*methods.METHODS], "seeds": experiments.SEEDS + more}
     for name in ("mog", "mog-complete", "mog-rejection", "mog-oracles", "mog-snr"):
+        every = CONTROLS if experiments.EXPERIMENTS[name].imputers else [*methods.METHODS]
+        grid = {"methods": every, "seeds": experiments.SEEDS + more}
         for scale in ("laptop", "paper", "fast") if name == "mog" else ("laptop", "paper"):
             budgets = (5, 15, 25) if name == "mog" else None
             asked = experiments.requests(name, scale=scale, budgets=budgets, **grid)

@@ -125,6 +125,8 @@ def test_requests_name_their_imputer_where_there_is_a_choice():
         experiments.requests("mog-oracles", scale="paper", imputers=["oracle2-.5"])
     with pytest.raises(ValueError, match="no imputers to choose from"):
         experiments.requests("mog", scale="paper", imputers=["oracle2-0.5"])
+    with pytest.raises(ValueError, match="MVAE imputes nothing; choose from CVI-VAE"):
+        experiments.requests("mog-rejection", scale="paper", methods=["DeMissVAE", "MVAE"])
 
 
 @pytest.mark.parametrize("method", ["MissSIWAE", "DeMissVAE"])

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from synthetic import SEEDS, table_run, table_runs
+from synthetic import SEEDS, image_runs, table_run, table_runs
 
 from lib import tables_claims
 from lib.claims import PARTS, ZERO
@@ -201,6 +201,30 @@ def test_a_partial_figure_says_which_methods_were_not_run():
     assert status == "partial" and words.endswith("not run: MVB-VAE at budget 15; MVB-VAE at budget 25")
     failed = [Record(r.request, "failed", {}, {}, {}) for r in grid(("DeMissVAE",))]
     assert tables_claims.figure_status({"mog": failed}, "fig6")[0] == "not run"
+
+
+def test_what_is_shown_without_a_statement_is_part_of_a_figure():
+    shown = [setting["imputer"] for experiment, setting in PARTS["fig5 oracles"].shown]
+    assert sorted(shown) == sorted(EXPERIMENTS["mog-oracles"].imputers)
+    runs = image_runs(("mnist", "omniglot"), latent_dims=(25, 50, 100, 200))
+    one_data_set = [run for run in runs if run.request["experiment"] == "mnist"]
+    for some, number, missing in ((runs, 168, False), (one_data_set, 84, True)):
+        found = {name: [run for run in some if run.request["experiment"] == name] for name in ("mnist", "omniglot")}
+        words = tables_claims.figure_status(found, "fig13")[1]
+        assert words.startswith(f"{number} runs") and ("not run: Omniglot" in words) == missing
+        assert len(tables_claims.used(found)) == number
+
+
+def test_runs_of_every_scale_that_a_statement_rests_on_are_used():
+    """Fig. 2 rests on the long runs of DeMissVAE, Fig. 6 on the short ones: its controls have no others."""
+    long = grid(("DeMissVAE",))
+    short, controls, other = (
+        grid(methods, scale="laptop", epochs=30) for methods in (("DeMissVAE",), PARTS["fig6"].methods[:2], ("VAE",))
+    )
+    used = tables_claims.used({"mog": [*short, *long, *controls, *other]})
+    assert {id(run) for run in used} == {id(run) for run in (*short, *long, *controls)} and len(used) == 60
+    for part in PARTS.values():
+        assert {side.method for claim in part.claims for side in claim.sides} <= set(part.methods)
 
 
 def test_an_experiment_without_a_plan_has_a_status_too(monkeypatch):

@@ -57,12 +57,13 @@ def test_ranks_rest_on_runs_that_were_made_alike():
     assert tables_paper.ranking(failed).ranks == {}
 
 
-def test_only_shared_seeds_and_the_largest_complete_budget_of_the_longest_runs_count():
+def test_only_shared_seeds_and_all_complete_budgets_of_the_longest_runs_count():
     more = mog_runs() + [mog_run("MissVAE", seed=7, value=99.0)]  # a seed that the others lack
     assert tables_paper.ranking(more).ranks["MissVAE"] == 5
-    larger = mog_runs() + mog_runs(15, PROPOSED[::-1]) + mog_runs(25, PROPOSED[:3])
-    found = tables_paper.ranking(larger)
-    assert found.ranks["MissVAE"] == 1 and found.settings == ["MoG at budget 15 (scale laptop, 3 seeds)"]
+    larger = mog_runs(15, PROPOSED[1:] + PROPOSED[:1]) + mog_runs() + mog_runs(25, PROPOSED[:3])
+    found = tables_paper.ranking(larger)  # ranks 5, 4, 3, 2, 1 and 1, 5, 4, 3, 2
+    assert found.ranks == dict(zip(PROPOSED, (3, 5, 4, 2, 1), strict=True))
+    assert found.settings == [f"MoG at budget {budget} (scale laptop, 3 seeds)" for budget in (5, 15)]
     longer = tables_paper.ranking(larger + mog_runs(scale="paper", epochs=500))
     assert longer.ranks["MissVAE"] == 5 and longer.settings == ["MoG at budget 5 (scale paper, 3 seeds)"]
 
@@ -75,6 +76,14 @@ def test_ranks_over_several_settings_are_ranks_of_mean_ranks():
     found = tables_paper.ranking(one + two, methods)
     assert found.ranks == {"A": 1, "B": 1, "C": 3}
     assert [words.partition(" with")[0] for words in found.settings] == ["GAS", "POWER"]
+
+
+def test_cost_of_the_mixtures_is_a_range_over_budgets():
+    per_draw = {"MVAE": 1.0, "MissVAE": 1.1, "MissSVAE": 0.8, "MissIWAE": 1.0, "MissSIWAE": 1.3, "DeMissVAE": 9.0}
+    steps = [dict(method=m, budget=b, runs=1, ms_per_step=t * b) for m, t in per_draw.items() for b in (5, 15, 25)]
+    assert tables_paper.mixtures_cost(Measured("steps", {}, steps)) == "0.8 to 1.3"
+    assert tables_paper.mixtures_cost(Measured("steps", {}, steps[:-4])) == "(not measured)"
+    assert tables_paper.mixtures_cost(None) == "(not measured)"
 
 
 def test_table2_has_the_papers_ranks_and_ours():
