@@ -125,6 +125,8 @@ book.text("latents-word", "" if math.isnan(short + long) else shrinks if long > 
 
 # %% tags=["remove-output", "hide-input"]
 book.figure("figure13", figures.figure13(images), figures.caption(images))
+sizes = {f"$L={size}$": {"latent_dim": size} for size in LATENTS}
+book.figure("curves", figures.bound_curves(images, reference.IMAGES, sizes), figures.caption(images))
 
 # %% [markdown]
 # ## Images: a larger latent space instead? (F.3)
@@ -136,6 +138,14 @@ book.figure("figure13", figures.figure13(images), figures.caption(images))
 # Log-likelihood of complete test images against the dimension of the latent (paper, Fig. 13). Lines: median
 # over runs, bands 5 to 95 %. Shaded: the paper's, on an axis of its own. {numref}`tab-images-run` has what was run with
 # which size, and how often. {glue:text}`figure13-caption`
+# ```
+#
+# ```{glue:figure} curves
+# :name: fig-latents-curves
+# :alt: Each method's bound against epochs, a row of panels per data set, a column per dimension of the latent.
+#
+# Each method's own bound on validation images during the trainings of {numref}`fig-latents`, one line per run. The
+# bounds are different ones; they show whether training has come to an end. {glue:text}`curves-caption`
 # ```
 #
 # If a Gaussian encoder is too stiff, more latent dimensions might be a remedy as good as a mixture. The figure

@@ -29,7 +29,7 @@ seeds: int = 0  # to be trained: 1 to 5; 0: as many as the scale has
 # %% tags=["hide-input"]
 import torch
 
-from lib import book, experiments, figures, parameters, reference, tables, tables_data, tables_paper
+from lib import book, experiments, figures, parameters, records, reference, tables, tables_data, tables_paper
 from lib.book import table
 from lib.plans import SEEDS
 from lib.reference import FIGURE2
@@ -61,7 +61,6 @@ here = [run for run in runs if run.request["missing"] == missing]
 
 # %% tags=["remove-output", "hide-input"]
 book.figure("figure3", figures.figure3(runs, names, missing), figures.caption(runs))
-book.text("missing", f"{100 * missing:g} %")
 
 # %% [markdown]
 # ```{glue:figure} figure3
@@ -220,14 +219,17 @@ table("claims", "tab-uci-claims", caption, tables_data.statements_table(runs, "f
 # they show whether training has come to an end.
 
 # %% tags=["remove-output", "hide-input"]
-book.figure("curves", figures.bound_curves(here, names), figures.caption(here))
+trained = [name for name in names if records.select(runs, experiment=name)] or names
+fractions = sorted({run.request["missing"] for run in runs} | {missing})
+columns = {f"{100 * value:g} % missing": {"missing": value} for value in fractions}
+book.figure("curves", figures.bound_curves(runs, trained, columns), figures.caption(runs))
 
 # %% [markdown]
 # ```{glue:figure} curves
 # :name: fig-uci-curves
-# :alt: Each method's bound against epochs, one panel per table.
+# :alt: Each method's bound against epochs, a row of panels per table, a column per fraction of missing values.
 #
-# Each method's own bound during training, one line per run, {glue:text}`missing` missing. Where a table has no
+# Each method's own bound during training, one line per run, of the tables that were run. Where a table has no
 # validation rows apart from the training rows, the bound is that of the training rows, and DeMissVAE is left out: its
 # bound is logged there without the entropy, so it is another quantity.
 # {glue:text}`curves-caption`

@@ -5,7 +5,7 @@ share a panel, every method has its own place from left to right, in the order o
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -217,15 +217,21 @@ def figure13(records: Sequence[Record], experiments: Sequence[str] = IMAGES) -> 
 # ---- training ----------------------------------------------------------------------------------------------
 
 
-def bound_curves(records: Sequence[Record], experiments: Sequence[str] = UCI) -> Figure:
+def bound_curves(
+    records: Sequence[Record], experiments: Sequence[str] = UCI, settings: Mapping[str, dict] | None = None
+) -> Figure:
     """Each method's own bound on the validation rows during training, a panel per experiment, a line per run.
 
     Where there are no validation rows, on the training rows; there DeMissVAE is left out, whose bound is logged without
     its entropy. The axis starts below the lowest value of the second half of any training.
+
+    settings: words -> part of a request; with them a row per experiment has a panel for each.
     """
-    fig, axes = panels(1, len(experiments), height=2.5, squeeze=False)
-    for ax, name in zip(axes[0], experiments, strict=True):
-        runs, late = select(records, experiment=name), []
+    shown = [(name, words) for name in experiments for words in settings or ("",)]
+    columns = len(settings or experiments)
+    fig, axes = panels(len(shown) // columns, columns, height=2.5, squeeze=False)
+    for ax, (name, words) in zip(axes.flat, shown, strict=True):
+        runs, late = select(records, experiment=name, **(settings[words] if words else {})), []
         validated = not runs or any(run.history.get("validation_bound") for run in runs)
         for run in runs if validated else [run for run in runs if run.request["method"] != "DeMissVAE"]:
             values = np.array(run.history.get("validation_bound" if validated else "train_bound", []), float)
@@ -239,8 +245,10 @@ def bound_curves(records: Sequence[Record], experiments: Sequence[str] = UCI) ->
             ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         else:
             ax.set(xticks=[], yticks=[])
-        _empty(ax, records, name)
-        ax.set(title=TITLES[name] + ("" if validated else ", training rows"), xlabel="epoch")
-    axes[0, 0].set_ylabel("bound (nats per row)")
+        _empty(ax, runs, name)
+        title = f"{TITLES[name]}, {words}\n" if words else f"{TITLES[name]}, "
+        ax.set(title=title.rstrip("\n, ") if validated else title + "training rows", xlabel="epoch")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("bound (nats per row)")
     legend(fig, FIGURE2, lines=True)
     return fig

@@ -147,6 +147,16 @@ def test_bound_curves_take_training_rows_where_no_others_are():
     assert words(figures.bound_curves([failed]))["failed"] == 1
 
 
+def test_bound_curves_have_a_row_per_experiment_and_a_column_per_setting():
+    runs = [table_run(name, missing=missing) for name, missing in (("gas", 0.2), ("gas", 0.8), ("miniboone", 0.8))]
+    columns = {f"{100 * missing:g} % missing": {"missing": missing} for missing in (0.2, 0.8)}
+    fig = figures.bound_curves(runs, ("gas", "miniboone"), columns)
+    assert [len(ax.lines) for ax in fig.axes] == [1, 1, 0, 1] and words(fig)["not run"] == 1
+    titles = ["GAS, 20 % missing", "GAS, 80 % missing", "MINIBOONE, 20 % missing", "MINIBOONE, 80 % missing"]
+    assert [ax.get_title() for ax in fig.axes] == titles
+    assert [bool(ax.get_ylabel()) for ax in fig.axes] == [True, False, True, False]
+
+
 def test_bound_curves_on_training_rows_leave_out_the_bound_without_its_entropy():
     runs = [table_run(name, method) for name in ("gas", "miniboone") for method in ("MVAE", "DeMissVAE")]
     for run in runs[2:]:
