@@ -1,4 +1,5 @@
-"""Intervals of 95 %: for a difference of means, over runs or over rows of data, and for a ratio of spreads."""
+"""Intervals of 95 %: for a difference of means, over runs or over rows of data, of two runs, and for a ratio of
+spreads."""
 
 import math
 from collections.abc import Sequence
@@ -42,6 +43,13 @@ def rows_interval(difference: float, errors: Sequence[float]) -> Interval:
     too wide rather than too narrow.
     """
     return _student(difference, math.hypot(*errors), np.inf)
+
+
+def two_runs(values: np.ndarray) -> float:
+    """What two runs differ by in 95 of 100 cases, if they scatter normally as these do; nan for fewer than two."""
+    if len(values) < 2:
+        return np.nan
+    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1) * 2**0.5 * values.std(ddof=1))
 
 
 def spread_interval(a: np.ndarray, b: np.ndarray) -> Interval:
