@@ -138,7 +138,7 @@ def mixtures_cost(measured: Measured | None) -> str:
     """Times of a step with the finite mixtures over all budgets in units of MVAE's, such as "0.8 to 1.4"."""
     mixtures = [name for name in PROPOSED if not get_method(name).imputes]
     times = [_relative(measured, method, budget) for method in mixtures for budget in reference.BUDGETS]
-    return f"{min(times)} to {max(times)}" if all(times) else "(not measured)"
+    return f"{min(times, key=float)} to {max(times, key=float)}" if all(times) else "(not measured)"
 
 
 def ranks_sentence(records: Mapping[str, Sequence[Record]]) -> str:
