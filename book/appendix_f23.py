@@ -120,8 +120,8 @@ book.text("latents-word", "" if math.isnan(short + long) else shrinks if long > 
 # :format: myst
 # ```
 #
-# The verdicts are made as in {numref}`tab-claims`. The paper has one sentence about this figure; the statements are
-# those about {numref}`fig-uci`, turned round.
+# The verdicts are made as in {numref}`tab-claims`. Of this figure the paper says that it mimics the
+# likelihoods; the statements are those about {numref}`fig-uci`, turned round.
 
 # %% tags=["remove-output", "hide-input"]
 book.figure("figure13", figures.figure13(images), figures.caption(images))
