@@ -35,6 +35,7 @@ from lib import (
     posteriors,
     samplers,
     samplers_exact,
+    tables,
     tables_claims,
 )
 from lib.distributions import MixtureOfGaussians
@@ -63,7 +64,7 @@ for name in ("nongaussian_complete", "nongaussian_observed", "encoder_kl"):
     book.text(name, f"{values[0]:.2f} nats" if values else "(not run)")
 curve = runs[0].history if runs else {"evaluation_epoch": [], "test_log_likelihood": []}
 scores = list(zip(curve["evaluation_epoch"], curve["test_log_likelihood"], strict=True))
-scores = ", ".join(f"{score:.2f} after {epoch}" for epoch, score in [*scores[:-1:2], *scores[-1:]])
+scores = ", ".join(f"{tables.number(score, '.2f')} after {epoch}" for epoch, score in [*scores[:-1:2], *scores[-1:]])
 book.text("scores", scores or "not run")
 source = tables_claims.statements_table({"mog-complete": runs}, "fig1")
 caption = "What the paper says about this figure, and the run above. "

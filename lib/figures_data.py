@@ -227,11 +227,12 @@ def bound_curves(
 
     settings: words -> part of a request; with them a row per experiment has a panel for each.
     """
-    shown = [(name, words) for name in experiments for words in settings or ("",)]
+    cases = settings or {"": {}}
+    shown = [(name, words) for name in experiments for words in cases]
     columns = len(settings or experiments)
     fig, axes = panels(len(shown) // columns, columns, height=2.5, squeeze=False)
     for ax, (name, words) in zip(axes.flat, shown, strict=True):
-        runs, late = select(records, experiment=name, **(settings[words] if words else {})), []
+        runs, late = select(records, experiment=name, **cases[words]), []
         validated = not runs or any(run.history.get("validation_bound") for run in runs)
         for run in runs if validated else [run for run in runs if run.request["method"] != "DeMissVAE"]:
             values = np.array(run.history.get("validation_bound" if validated else "train_bound", []), float)
@@ -246,8 +247,8 @@ def bound_curves(
         else:
             ax.set(xticks=[], yticks=[])
         _empty(ax, runs, name)
-        title = f"{TITLES[name]}, {words}\n" if words else f"{TITLES[name]}, "
-        ax.set(title=title.rstrip("\n, ") if validated else title + "training rows", xlabel="epoch")
+        title = ", ".join(filter(None, (TITLES[name], words)))
+        ax.set(title=title if validated else title + ("\n" if words else ", ") + "training rows", xlabel="epoch")
     for ax in axes[:, 0]:
         ax.set_ylabel("bound (nats per row)")
     legend(fig, FIGURE2, lines=True)

@@ -45,14 +45,15 @@ def repeats(folder: Path = REPEATS, committed: Path = COMMITTED) -> list[Repeat]
 def repeats_table(found: list[Repeat]) -> str:
     """Test log-likelihood in nats per row of both trainings, and their difference."""
     rows = []
-    for first, again, reach in found:
-        request, score = first.request, "test_log_likelihood"
-        of = request.get("imputer") or f"{100 * request['missing']:g} % missing"
+    for repeat in found:
+        request, score = repeat.first.request, "test_log_likelihood"
+        of = next(name for name in ("latent_dim", "imputer", "missing") if name in request)
+        first, again = (number(run.metrics[score], ".3f") for run in (repeat.first, repeat.again))
         rows.append([
-            f"`{request['experiment']}` {request['scale']}", request["method"], f"budget {request['budget']}, {of}",
-            request["seed"], f"{number(first.metrics[score], '.3f')} ± {first.metrics[f'{score}_se']:.3f}",
-            number(again.metrics[score], ".3f"), number(again.metrics[score] - first.metrics[score], "+.3f"),
-            f"{reach:.2f}" if np.isfinite(reach) else "one run",
+            f"`{request['experiment']}` {request['scale']}", request["method"],
+            f"budget {request['budget']}, {of.replace('_dim', '')} {request[of]}", request["seed"],
+            f"{first} ± {repeat.first.metrics[f'{score}_se']:.3f}", again, number(repeat.difference, "+.3f"),
+            f"{repeat.reach:.2f}" if np.isfinite(repeat.reach) else "one run",
         ])  # fmt: skip
     head = ["run", "method", "setting", "seed", "record ± s.e. over rows", "again", "difference", "two seeds, 95 %"]
     return markdown(head, rows)

@@ -35,6 +35,7 @@ def test_a_second_training_is_held_against_the_spread_over_seeds(folders):
     assert {repeat.reach for repeat in found} == {two_runs(np.array([-3.0, -3.1, -2.9]))}
     table = rows(repeats_table(found))
     assert [row[-2] for row in table] == ["+0.000", "−0.100", "−6.100"] and table[0][-1] == "0.61"
+    assert table[0][2] == "budget 5, missing 0.5"
     assert repeats_sentence(found).startswith("Of 3 runs 1 gave the same digits; of the others 1 of 2 differ")
 
 
