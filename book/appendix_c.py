@@ -23,8 +23,6 @@ rows: int = 400  # training rows in the table of divergences
 draws: int = 200  # imputations per row and side in the table of divergences
 
 # %% tags=["hide-input"]
-import math
-
 import torch
 
 from lib import (
@@ -40,11 +38,11 @@ from lib import (
     tables,
     tables_claims,
 )
-from lib.claims import claims
+from lib.claims import Claim, claims
 from lib.evaluation import mean_and_error
 from lib.records import SOURCES
 from lib.reference import CONTROLS
-from lib.verdicts import examine
+from lib.verdicts import FAILS, HOLDS, UNDECIDED, examine
 
 torch.set_num_threads(1)  # the same digits on any number of cores
 parameters.check(
@@ -271,10 +269,20 @@ exact = [records.select(runs, imputer="oracle1-0") for runs in (oracle, longer)]
 for name, runs in zip(("exact-short", "exact-long"), exact, strict=True):
     book.text(name, tables.mean_difference(runs, "MVB-VAE", "DeMissVAE"))
 similar = next(claim for claim in claims("fig5 oracles") if claim.right == "MVB-VAE")
-short, long = (examine(similar, runs).value for runs in exact)
-gone = "There the difference is gone, as it would be if it were one of speed; so few pairs do not prove it."
-stays = "The longer runs do not explain it."
-book.text("exact-word", "" if math.isnan(short + long) else gone if long > -similar.margin else stays)
+said = {
+    HOLDS: "There the difference is gone, as it would be if it were one of speed.",
+    FAILS: "The longer runs do not explain it.",
+    UNDECIDED: "So few pairs do not say whether it is gone there, as it would be if it were one of speed.",
+}
+book.text("exact-word", said.get(examine(similar, exact[1]).verdict, ""))
+ahead = []
+for control in CONTROLS[:2]:
+    claim = Claim("DeMissVAE", ">", control)
+    there = [records.select(oracle, imputer=name) for name in ("oracle1b-0.25", "oracle1b-0.5")]
+    ahead += [examine(claim, runs).verdict == HOLDS for runs in there]
+    words = " and ".join(tables.mean_difference(runs, "DeMissVAE", control) for runs in there)
+    book.text(f"excepted-{control}", words)
+book.text("excepted-word", "It is ahead of both at both, and the exception is not there." if all(ahead) else "")
 for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "the oracles"), ("fig6", "LAIR")):
     name, caption = part.replace(" ", "-"), f"Statements of the paper about the study with {about}."
     source = tables_claims.statements_table(studies, part)
@@ -298,6 +306,13 @@ for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "t
 # ```
 #
 # "Similar" is taken as within 0.1 nats, a margin of ours. {ref}`sec-reproduce` says how verdicts are made.
+#
+# ### Looked into: the exception
+#
+# At the last two settings of oracle 1 some control should be ahead of DeMissVAE. In {numref}`fig-paper-5` DeMissVAE
+# minus CVI-VAE is there {glue:text}`excepted-CVI-VAE`, and minus MVB-VAE {glue:text}`excepted-MVB-VAE`.
+# {glue:text}`excepted-word` CVI-VAE comes closer along this leg, as it should by the argument above. Whether it passes
+# DeMissVAE when the training is as long as the paper's, of which these runs are a twentieth, was not tried.
 #
 # ### Looked into: the exact conditional
 #

@@ -32,7 +32,7 @@ from lib.tables import markdown
 
 parameters.check(globals(), scale=parameters.choice("recorded", "smoke", "laptop", "paper"))
 steps, growth, evaluation = map(cost.read, ("steps", "growth", "evaluation"))
-tried = cost.read("tried")
+tried, footprint = map(cost.read, ("tried", "footprint"))
 steps_table, steps_image = map(cost.read, ("steps-miniboone", "steps-mnist"))
 
 # %% tags=["remove-output", "hide-input"]
@@ -322,6 +322,22 @@ table("sampler-table", "tab-sampler-cost", caption, cost.sampler_table(steps_tab
 # ```
 
 # %% [markdown]
+# ## Memory and disk
+#
+# A process holds Python, PyTorch, its data, and what its largest step or its evaluation needs; {numref}`tab-footprint`
+# has all of it, for runs of scale `laptop`. DeMissVAE's checkpoints hold the imputations of the whole training set.
+
+# %% tags=["remove-cell"]
+caption = "The most memory of a process with one run, evaluation included, and the checkpoint of an unfinished one. "
+caption += cost.caption(footprint)
+table("footprint-table", "tab-footprint", caption, cost.footprint_table(footprint))
+
+# %% [markdown]
+# ```{glue:md} footprint-table
+# :format: myst
+# ```
+
+# %% [markdown]
 # ## On a GPU
 
 # %% tags=["remove-cell"]
@@ -343,7 +359,8 @@ book.text("moved", f"{share} of {len(here)} runs")
 # %% [markdown]
 # On a GPU the data stay on the device, and the step of a group is replayed as one CUDA graph. The runs of
 # {numref}`fig-mog` at budgets 5 and 15, and of {numref}`fig-paper-6` and {numref}`fig-paper-8` at budget 5, were
-# trained there (but not: {glue:text}`stayed`), all seeds of a method as one and the methods side by side, together with
+# trained there (but not: {glue:text}`stayed`; those of CVI-VAE are two of the five in the table, of which that device
+# left no record, trained again), all seeds of a method as one and the methods side by side, together with
 # some image networks. The times
 # are therefore those of a crowded device, and not to be compared closely: some groups had more company than others, and
 # those that logged the signal-to-noise ratio of their gradients did more. DeMissVAE's runs at budget 15 are not in the
@@ -363,9 +380,10 @@ book.text("moved", f"{share} of {len(here)} runs")
 # | `python -m benchmarks.growth` | {numref}`fig-step-growth`, {numref}`tab-step-growth` |
 # | `python -m benchmarks.evaluation` | {numref}`tab-evaluation-cost` |
 # | `python -m benchmarks.tried` | {numref}`tab-tried` |
+# | `python -m benchmarks.footprint` | {numref}`tab-footprint` |
 # | `python -m benchmarks.recipe` | {numref}`tab-fast`, {numref}`fig-fast` |
 # | `python -m benchmarks.profile --method MissVAE` | the operators of a step, for what is slower than expected |
 #
-# Each takes a few minutes of one core, the images about seven; `--help` lists the options, `--record` keeps the
+# Each takes minutes of one core, more with images; `--help` lists the options, `--record` keeps the
 # numbers for this page (with `--device cuda`, in files of their own that it does not show). A processor that does
 # something else at the same time gives times that mean little and ratios that mean somewhat more.

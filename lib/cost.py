@@ -72,9 +72,10 @@ def caption(measured: Measured | None, brackets: str = ", quartiles in brackets"
     facts = measured.provenance
     device = facts["processor"] if facts["device"] == "cpu" else facts["device"]
     threads = f"{facts['threads']} thread{'s' if facts['threads'] > 1 else ''}"
+    often = f"medians of {facts['rounds']} rounds{brackets}" if facts["rounds"] > 1 else "measured once"
     return (
         f"One machine: {device}, {threads}, PyTorch {facts['versions']['torch']}, {facts['date']}, commit "
-        f"{facts['commit']}; medians of {facts['rounds']} rounds{brackets}."
+        f"{facts['commit']}; {often}."
     )
 
 
@@ -173,6 +174,15 @@ def evaluation_table(measured: Measured | None) -> str:
         for row in _rows(measured)
     ]
     return _table(["what", "rows", "seconds", "ms per row", "GFLOP/s", "share"], rows)
+
+
+def footprint_table(measured: Measured | None) -> str:
+    """Memory of a process that trains one run and evaluates it, and the size of its checkpoint."""
+    rows = [
+        [row["setting"], row["method"], f"{row['process_mb'] / 1e3:.1f}", f"{row['checkpoint_mb']:.0f}"]
+        for row in _rows(measured)
+    ]
+    return _table(["data", "method", "process, GB", "checkpoint, MB"], rows)
 
 
 def growth_table(measured: Measured | None) -> str:

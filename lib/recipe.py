@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +13,14 @@ from .cost import Measured
 from .figures_base import panels
 from .intervals import Interval, paired_interval
 from .plans import EXPERIMENTS
-from .records import Record, select
+from .records import COMMITTED, Record, read, select
 from .tables import markdown, nats, number
 
 METHODS = ("MVAE", "MissSVAE", "MissSIWAE", "DeMissVAE")
 BUDGET = 5
 MARGIN = 0.1  # nats that count as no difference: about one standard error of a mean over the test rows
 PAPER, FAST = "0.6", "#0072b2"
+TRIED = COMMITTED / "tried" / "mog" / "fast"  # runs of a recipe that was given up; no figure draws them
 
 
 def settings_table() -> str:
@@ -90,6 +92,21 @@ def comparison(
         rows.append([method, len(found.fast), *means, nats(found.difference), f"**{found.verdict}**", *times])
     header = ["method", "seeds", "paper's settings", "fast", "fast minus paper", "", "time, paper's = 1"]
     return markdown([*header, "without bfloat16"], rows)
+
+
+def first_runs(folder: Path = TRIED) -> list[Record]:
+    """The runs of the recipe that was given up. Raises RecordError for a damaged file."""
+    return [read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def first_table(paper: Sequence[Record], first: Sequence[Record]) -> str:
+    """The same of an earlier recipe, whose steps were the paper's, for the methods with which it was tried."""
+    rows = []
+    for method in METHODS:
+        if found := outcome(paper, first, method, None):
+            means = [mean_and_spread(side) for side in (found.paper, found.fast)]
+            rows.append([method, len(found.fast), *means, nats(found.difference), f"**{found.verdict}**"])
+    return markdown(["method", "seeds", "paper's settings", "first recipe", "first minus paper", ""], rows)
 
 
 def mean_and_spread(values: Sequence[float]) -> str:

@@ -13,7 +13,7 @@ from .claims import PARTS, ZERO, Claim
 from .plans import EXPERIMENTS
 from .records import SCALES, Record, largest_scale, select
 from .reference import TITLES
-from .tables import difference_form, markdown, measured, number
+from .tables import difference_form, finding, markdown, measured, number
 from .tables_data import deviations
 from .verdicts import NOT_COMPARABLE, NOT_RUN, VERDICTS, Finding, difference, examine
 
@@ -124,12 +124,25 @@ def statements_table(records: Records, part: str) -> str:
     return markdown(["the paper says", "about", "paper", "ours", "verdict", "scale"], rows)
 
 
+def across_table(records: Sequence[Record], parts: Iterable[str], experiment: str, settings: Sequence[dict]) -> str:
+    """The statements of several parts at settings that need not be the paper's, a column for each."""
+    columns = [select(records, experiment=experiment, **setting) for setting in settings]
+    rows = []
+    for place in (PARTS[part] for part in parts):
+        for claim in place.claims:
+            found = [finding(examine(claim, runs), claim) for runs in columns]
+            rows.append([_linked(place.title, place.label), claim, *found])
+    lengths = [{r.request["epochs"] for r in runs} for runs in columns]
+    heads = [f"{_words([s])}, {_join(map(str, sorted(n)))} epochs" for s, n in zip(settings, lengths, strict=True) if n]
+    return markdown(["of", "the paper says", *heads], rows)
+
+
 def statements(records: Records, parts: Iterable[str]) -> str:
     """The tables of several parts with captions that link to what shows them, as MyST."""
     blocks = []
     for part in parts:
         place = PARTS[part]
-        about = f" about {TITLES[part.split()[1]]}" if part.startswith("fig4") else ""
+        about = f" about {TITLES[part.split()[1]]}" if part.startswith(("fig4", "fig13")) else ""
         caption = f"{_linked(place.title, place.label)}: statements of {place.section}{about}."
         if place.section == place.title:
             caption = f"{_linked(place.title, place.label)}."

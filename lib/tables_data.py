@@ -13,6 +13,8 @@ from .reference import FIGURE2, TITLES
 from .tables import finding, markdown, number
 from .verdicts import difference, examine
 
+VALIDATION = {"mnist": 6000, "omniglot": 194}  # images, all that there are
+
 
 def plain(count: int) -> str:
     """A whole number in groups of three digits."""
@@ -33,7 +35,7 @@ def deviations(record: Record) -> list[str]:
         if request.get(unit) != length
     ]
     if request["data_source"] != "authors":
-        part = f"{plain(4807)} of {plain(29_556)} training rows"
+        part = f"{plain(1523)} of {plain(29_556)} training rows, with the {plain(3284)} validation rows added"
         sources = {"embedded": "made-up data", "prepared": "data prepared anew", "partial": part}
         found.append(sources.get(request["data_source"], request["data_source"]))
     if request.get("network", "paper") != "paper":
@@ -45,6 +47,8 @@ def deviations(record: Record) -> list[str]:
     for key, what in (("train_rows", "training"), ("test_rows", "test")):
         if request.get(key) and request[key] != getattr(paper, key):
             found.append(f"{plain(request[key])} {what} rows")
+    if 0 < request.get("val_rows", 0) < VALIDATION.get(request["experiment"], 0):
+        found.append(f"{plain(request['val_rows'])} validation rows")
     if request.get("importance_samples", 0) < paper.importance_samples:
         found.append(f"$I={plain(request['importance_samples'])}$ instead of {plain(paper.importance_samples)}")
     for key, what in (("refit_steps", "refit steps"), ("refit_samples", "draws per refit step")):

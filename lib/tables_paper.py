@@ -14,11 +14,12 @@ from torch import nn
 from . import reference
 from .cost import Measured
 from .figures_posteriors import shown
+from .intervals import paired_interval
 from .methods import METHODS
 from .methods import get as get_method
 from .networks import ConvDecoder, ConvEncoder, ResidualMLP, parameter_count
 from .plans import EXPERIMENTS, Experiment
-from .records import Record
+from .records import Record, select
 from .tables import markdown, number
 from .tables_data import plain
 
@@ -56,8 +57,8 @@ def ranking(records: Sequence[Record], methods: Sequence[str] = PROPOSED) -> Ran
     """Ranks by test log-likelihood, from the settings at which all methods were run alike.
 
     Runs are alike if their requests differ in nothing but method and seed; means are over the seeds that all methods
-    share. On the mixture of Gaussians the longest such runs count, at whatever budgets there are. Over several
-    settings it is the mean rank that decides.
+    share. On the mixture of Gaussians the longest such runs count, at whatever budgets there are. A setting with a
+    single seed counts only where all are such. Over several settings it is the mean rank that decides.
     """
     groups: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     requests = {}
@@ -78,6 +79,7 @@ def ranking(records: Sequence[Record], methods: Sequence[str] = PROPOSED) -> Ran
     mog = [key for key in means if requests[key]["experiment"] == "mog"]
     longest = max((requests[key]["epochs"] for key in mog), default=None)
     kept = [key for key in means if key not in mog or requests[key]["epochs"] == longest]
+    kept = [key for key in kept if requests[key]["seeds"] > 1] or kept
     kept.sort(key=lambda key: requests[key]["budget"])
     if not kept:
         return Ranking({}, [])
@@ -266,6 +268,18 @@ def snr_table(records: Sequence[Record], methods: Sequence[str]) -> str:
         cells = [_range([r.metrics[name] for r in runs if name in r.metrics]) for name in ("snr_phi", "snr_theta")]
         rows.append([method, len(runs), *cells])
     return markdown(["method", "runs", r"encoder, $\phi$", r"decoder, $\theta$"], rows)
+
+
+def snr_difference(records: Sequence[Record], name: str, epochs: slice) -> str:
+    """Such as "+443 [+29, +858]": a ratio of MissSVAE minus MissVAE's, mean over epochs and pairs of equal seeds, with
+    its 95 % interval."""
+    runs = [[r for r in select(records, method=method) if r.finished] for method in ("MissSVAE", "MissVAE")]
+    sides = [{r.request["seed"]: float(np.mean(r.history[name][epochs])) for r in some} for some in runs]
+    pairs = np.array([sides[0][seed] - sides[1][seed] for seed in sorted(sides[0].keys() & sides[1].keys())])
+    if not len(pairs):
+        return "(not run)"
+    value, low, high = (number(one, "+.0f") for one in paired_interval(pairs))
+    return f"{value} [{low}, {high}]"
 
 
 def _range(values: Sequence[float]) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import common, evaluation, floors, growth, memory, profile, recipe, steps, tried
+from benchmarks import common, evaluation, floors, footprint, growth, memory, profile, recipe, steps, tried
 from lib import cost, methods, records
 from lib.networks import ConvEncoder, ResidualMLP
 from lib.records import RecordError
@@ -343,6 +343,29 @@ def test_evaluation_reports_seconds_of_both(capsys, results):
     assert len(cost.evaluation_table(cost.read("evaluation")).splitlines()) == 2 + 4
 
 
+# ---- memory and disk of whole commands ---------------------------------------------------------------------
+
+
+def test_footprint_of_a_command(monkeypatch, results):
+    monkeypatch.setattr(footprint, "SETTINGS", {"mog": ("--budget", "5", "--data", "embedded")})
+    monkeypatch.setattr(footprint, "METHODS", ("MVAE",))
+    monkeypatch.setattr(footprint, "SCALE", "smoke")
+    monkeypatch.setattr(footprint, "MINUTES", 0.1)
+    assert footprint.main(["--record"]) == 0
+    (row,) = cost.read("footprint").rows
+    weights = sum(p.numel() for p in build("MVAE").model.parameters())
+    numbers = 4 * weights  # AMSGrad keeps three beside each
+    assert row["checkpoint_mb"] == pytest.approx(4 * numbers / 1e6, rel=0.05)
+    assert row["process_mb"] > memory.peak_memory("mog", "MVAE", 5) + 100  # PyTorch alone takes more
+    assert "| mog | MVAE | 0." in cost.footprint_table(cost.read("footprint"))
+    assert "measured once" in cost.caption(cost.read("footprint"))
+
+
+def test_footprint_says_what_a_failing_command_said(results):
+    with pytest.raises(RuntimeError, match=r"run mog --method MVAE .* failed:\n.*budget must be"):
+        footprint.run(results, "mog", "MVAE", "--budget", "0")
+
+
 # ---- records -----------------------------------------------------------------------------------------------
 
 FACTS = {
@@ -395,6 +418,7 @@ def test_damaged_measurements_are_named(content, results):
 def test_nothing_measured_is_said():
     assert cost.read("no-such-measurement") is None and cost.caption(None) == "Not measured."
     tables = (cost.steps_table, cost.two_objectives_table, cost.growth_table, cost.evaluation_table, cost.tried_table)
+    tables += (cost.footprint_table,)
     for table in (*tables, cost.sampler_table, lambda measured: cost.settings_table([measured])):
         heading, _, line = table(None).splitlines()
         assert "*not measured*" in line and line.count("|") == heading.count("|")

@@ -59,6 +59,13 @@ def test_other_budgets_and_failed_runs_do_not_count():
     assert recipe.comparison(PAPER, [*FAST, failed, *others], MEASURED, None) == expected
 
 
+def test_the_recipe_that_was_given_up_is_held_against_the_same_seeds():
+    table = rows(recipe.first_table(PAPER, FAST[3:5]))
+    assert table == {"MissSVAE": ["2", "−3.10 (0.14)", "−4.10 (0.14)", "−1.00 [−1.00, −1.00]", "**not reached**"]}
+    first = recipe.first_runs()
+    assert {run.request["epochs"] for run in first} == {100} and {"schedule", "seed"} <= set(first[0].request)
+
+
 def test_time_is_that_of_the_steps_on_one_core():
     fig = recipe.figure(PAPER, FAST, MEASURED)
     ends = [line.get_xdata()[0] for line in fig.axes[0].lines if len(line.get_xdata()) == 1]

@@ -68,6 +68,12 @@ def test_only_shared_seeds_and_all_complete_budgets_of_the_longest_runs_count():
     assert longer.ranks["MissVAE"] == 5 and longer.settings == ["MoG at budget 5 (scale paper, 3 seeds)"]
 
 
+def test_a_setting_with_one_seed_ranks_only_where_all_are_such():
+    one = mog_runs(15, PROPOSED[1:] + PROPOSED[:1], seeds=(1,))
+    assert tables_paper.ranking(mog_runs() + one).ranks == tables_paper.ranking(mog_runs()).ranks
+    assert tables_paper.ranking(one).settings == ["MoG at budget 15 (scale laptop, 1 seed)"]
+
+
 def test_ranks_over_several_settings_are_ranks_of_mean_ranks():
     """First and second, second and first: a tie; the worst stays the worst however much it loses."""
     methods = ("A", "B", "C")
@@ -182,6 +188,16 @@ def test_posterior_table_shows_the_drawn_runs():
         ["MVAE", "15", "0.031 ± 0.004", "not measured", "0.500 ± 0.100", "0.971"],
         ["MissVAE", "", "not run", "not run", "not run", ""],
     ]
+
+
+def test_snr_of_a_phase_is_compared_on_equal_seeds():
+    runs = [mog_run(method, seed=seed) for method in ("MissVAE", "MissSVAE") for seed in range(3)]
+    for run in runs:
+        high = 100.0 if run.request["method"] == "MissSVAE" else 0.0
+        run.history["snr_phi"] = [0.0] * 5 + [high + run.request["seed"]] * 5
+    assert tables_paper.snr_difference(runs, "snr_phi", slice(5)) == "+0 [+0, +0]"
+    assert tables_paper.snr_difference(runs, "snr_phi", slice(-5, None)) == "+100 [+100, +100]"
+    assert tables_paper.snr_difference(runs[:3], "snr_phi", slice(5)) == "(not run)"
 
 
 def test_snr_table_has_mean_and_range_over_runs():
