@@ -2,58 +2,52 @@
 
 `python -m benchmarks.footprint`
 
-Every command is given twice: once to be stopped by the time limit, for the checkpoint that it leaves, and once with a
-few steps and the whole evaluation, for the most memory that its process held.
+Every command makes a few steps and the whole evaluation. Noted are the most memory that its process held and the
+largest checkpoint that it wrote.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from lib import cost, provenance
-from lib.__main__ import DONE, STOPPED
 from lib.provenance import ROOT
 
 SETTINGS = {"mog": ("--budget", "25"), "miniboone": ("--missing", "0.8"), "mnist": ("--latent-dim", "50")}
 METHODS = ("MVAE", "MissSIWAE", "DeMissVAE")
 SCALE = "laptop"
-STEPS = 100
-MINUTES = 0.5  # long enough to have begun
-
-
-def run(folder: Path, setting: str, method: str, *options: str) -> tuple[int, float]:
-    """Exit status and the most memory (megabytes of 10^6 bytes) of the command; its results go to the folder.
-
-    RuntimeError, with what the command said, unless it ended well or at its time limit.
-    """
-    command = [sys.executable, "-m", "lib", "run", setting, "--method", method, *SETTINGS[setting]]
-    command += ["--scale", SCALE, "--seeds", "1", "--jobs", "1", "--device", "cpu", *options]
-    with open(folder / "said.txt", "w+") as said:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | {"MISSVAE_RESULTS": str(folder)}, stdout=said, stderr=said
-        )
-        _, status, usage = os.wait4(process.pid, 0)  # the memory of this process alone, which `wait` does not tell
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in (DONE, STOPPED):
-            said.seek(0)
-            raise RuntimeError(f"{' '.join(command[1:])} failed:\n{said.read()}")
-    return process.returncode, usage.ru_maxrss * 1024 / 1e6
+STEPS = 50
 
 
 def measure(setting: str, method: str) -> dict:
-    """Megabytes of the process, and of the checkpoint."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        stopped, _ = run(folder, setting, method, "--steps", "1000000", "--time-limit", str(MINUTES))
-        left = [p.stat().st_size for p in (folder / ".checkpoints").rglob("*") if p.is_file()]
-        if stopped != STOPPED or not sum(left):
-            raise RuntimeError(f"{setting}, {method}: {MINUTES} minutes left no checkpoint")
-        _, most = run(folder, setting, method, "--steps", str(STEPS))
-    return {"setting": setting, "method": method, "process_mb": round(most), "checkpoint_mb": round(sum(left) / 1e6, 1)}
+    """Megabytes (10^6 bytes) of the process, and of the checkpoint. RuntimeError, with what the command said, if it
+    fails."""
+    with tempfile.TemporaryDirectory() as name, open(Path(name) / "said.txt", "w+") as said:
+        command = [sys.executable, "-m", "lib", "run", setting, "--method", method, *SETTINGS[setting]]
+        command += ["--scale", SCALE, "--seeds", "1", "--jobs", "1", "--device", "cpu"]
+        command += ["--steps", str(STEPS), "--checkpoint-seconds", "0.5"]
+        there = os.environ | {"MISSVAE_RESULTS": name}
+        process = subprocess.Popen(command, cwd=ROOT, env=there, stdout=said, stderr=said)
+        largest, ended = 0, 0
+        while not ended:
+            time.sleep(0.05)
+            for path in Path(name, ".checkpoints").glob(f"{setting}-{SCALE}-{method}-*.pt"):
+                with contextlib.suppress(FileNotFoundError):  # it was replaced, or the run is recorded
+                    largest = max(largest, path.stat().st_size)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)  # the memory of this process alone
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode or not largest:
+            said.seek(0)
+            what = "failed" if process.returncode else "left no checkpoint"
+            raise RuntimeError(f"{' '.join(command[1:])} {what}:\n{said.read()}")
+    sizes = {"process_mb": round(usage.ru_maxrss * 1024 / 1e6), "checkpoint_mb": round(largest / 1e6, 1)}
+    return {"setting": setting, "method": method} | sizes
 
 
 def main(words: list[str] | None = None) -> int:

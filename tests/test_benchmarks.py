@@ -350,7 +350,6 @@ def test_footprint_of_a_command(monkeypatch, results):
     monkeypatch.setattr(footprint, "SETTINGS", {"mog": ("--budget", "5", "--data", "embedded")})
     monkeypatch.setattr(footprint, "METHODS", ("MVAE",))
     monkeypatch.setattr(footprint, "SCALE", "smoke")
-    monkeypatch.setattr(footprint, "MINUTES", 0.1)
     assert footprint.main(["--record"]) == 0
     (row,) = cost.read("footprint").rows
     weights = sum(p.numel() for p in build("MVAE").model.parameters())
@@ -361,9 +360,10 @@ def test_footprint_of_a_command(monkeypatch, results):
     assert "measured once" in cost.caption(cost.read("footprint"))
 
 
-def test_footprint_says_what_a_failing_command_said(results):
+def test_footprint_says_what_a_failing_command_said(monkeypatch):
+    monkeypatch.setattr(footprint, "SETTINGS", {"mog": ("--budget", "0")})
     with pytest.raises(RuntimeError, match=r"run mog --method MVAE .* failed:\n.*budget must be"):
-        footprint.run(results, "mog", "MVAE", "--budget", "0")
+        footprint.measure("mog", "MVAE")
 
 
 # ---- records -----------------------------------------------------------------------------------------------
