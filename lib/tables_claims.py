@@ -132,8 +132,10 @@ def across_table(records: Sequence[Record], parts: Iterable[str], experiment: st
         for claim in place.claims:
             found = [finding(examine(claim, runs), claim) for runs in columns]
             rows.append([_linked(place.title, place.label), claim, *found])
-    lengths = [{r.request["epochs"] for r in runs} for runs in columns]
-    heads = [f"{_words([s])}, {_join(map(str, sorted(n)))} epochs" for s, n in zip(settings, lengths, strict=True) if n]
+    heads = []
+    for setting, runs in zip(settings, columns, strict=True):
+        lengths = sorted({r.request["epochs"] for r in runs})
+        heads.append(_words([setting]) + (f", {_join(map(str, lengths))} epochs" if lengths else ""))
     return markdown(["of", "the paper says", *heads], rows)
 
 

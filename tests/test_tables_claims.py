@@ -55,12 +55,12 @@ def test_every_statement_can_hold_and_fail_and_stay_undecided(part):
 def test_statements_at_other_settings_have_a_column_each():
     claim = PARTS["fig2"].claims[0]
     runs = made_up(claim, "mog", {"budget": 5}, True) + made_up(claim, "mog", {"budget": 15}, False)
-    table = tables_claims.across_table(runs, ["fig2"], "mog", [{"budget": 5}, {"budget": 15}])
-    assert table.splitlines()[0] == "| of | the paper says | budget 5, 30 epochs | budget 15, 30 epochs |"
+    table = tables_claims.across_table(runs, ["fig2"], "mog", [{"budget": 5}, {"budget": 15}, {"budget": 25}])
+    assert table.splitlines()[0] == "| of | the paper says | budget 5, 30 epochs | budget 15, 30 epochs | budget 25 |"
     first = rows(table)[0]
     assert first[:2] == ["{ref}`Fig. 2 <fig-mog>`", str(claim)]
     assert first[2].startswith("**holds**") and first[3].startswith("**does not hold**")
-    assert rows(table)[2][2:] == ["not run", "not run"]
+    assert first[4] == "not run" and rows(table)[2][2:] == 3 * ["not run"]
 
 
 @pytest.mark.parametrize("part", WITH_CLAIMS)
