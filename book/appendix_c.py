@@ -38,7 +38,7 @@ from lib import (
     tables,
     tables_claims,
 )
-from lib.claims import Claim, claims
+from lib.claims import PARTS, Claim, claims
 from lib.evaluation import mean_and_error
 from lib.records import SOURCES
 from lib.reference import CONTROLS
@@ -278,7 +278,7 @@ book.text("exact-word", said.get(examine(similar, exact[1]).verdict, ""))
 ahead = []
 for control in CONTROLS[:2]:
     claim = Claim("DeMissVAE", ">", control)
-    there = [records.select(oracle, imputer=name) for name in ("oracle1b-0.25", "oracle1b-0.5")]
+    there = [records.select(oracle, **setting) for setting in PARTS["fig5 oracles"].more["mog-oracles"]]
     ahead += [examine(claim, runs).verdict == HOLDS for runs in there]
     words = " and ".join(tables.mean_difference(runs, "DeMissVAE", control) for runs in there)
     book.text(f"excepted-{control}", words)

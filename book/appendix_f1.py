@@ -203,9 +203,9 @@ table("claims9", "tab-posteriors-claims", "Statements of the paper about the mod
 # ```
 #
 # The paper has these statements in words, without numbers, about models with a budget of 25. They are held against the
-# numbers of {numref}`tab-posteriors`, and against those of smaller budgets after trainings of the paper's length
-# ({numref}`tab-posteriors-5` and {numref}`tab-posteriors-15`). With one model of each method, intervals are over rows
-# of data, and say nothing of a second training.
+# numbers of {numref}`tab-posteriors`, and against those of the other budgets that were run, whose tables end this
+# section: some are of longer trainings. With one model of each method, intervals are over rows of data, and say nothing
+# of a second training.
 #
 # (sec-posteriors-looked)=
 # ### Looked into: what does not hold

@@ -325,10 +325,12 @@ table("sampler-table", "tab-sampler-cost", caption, cost.sampler_table(steps_tab
 # ## Memory and disk
 #
 # A process holds Python, PyTorch, its data, and what its largest step or its evaluation needs; {numref}`tab-footprint`
-# has all of it, for runs of scale `laptop`. DeMissVAE's checkpoints hold the imputations of the whole training set.
+# has all of it, for runs of scale `laptop` that were stopped early: DeMissVAE's sampler, which begins in the second
+# epoch, has worked on MINIBOONE alone. DeMissVAE's checkpoints hold the imputations of the whole training set.
 
 # %% tags=["remove-cell"]
-caption = "The most memory of a process with one run, evaluation included, and the checkpoint of an unfinished one. "
+length = f" of {footprint.provenance['steps']} steps" if footprint else ""
+caption = f"The most memory of a process with one run{length}, evaluation included, and its checkpoint. "
 caption += cost.caption(footprint)
 table("footprint-table", "tab-footprint", caption, cost.footprint_table(footprint))
 

@@ -87,9 +87,8 @@ def comparison(
         if (found := outcome(paper, fast, method, measured)) is None:
             rows.append([method, *["not run"] * 7])
             continue
-        means = [mean_and_spread(side) for side in (found.paper, found.fast)]
         times = [time_share(outcome(paper, fast, method, some)) for some in (measured, emulated)]
-        rows.append([method, len(found.fast), *means, nats(found.difference), f"**{found.verdict}**", *times])
+        rows.append([method, *_cells(found), *times])
     header = ["method", "seeds", "paper's settings", "fast", "fast minus paper", "", "time, paper's = 1"]
     return markdown([*header, "without bfloat16"], rows)
 
@@ -104,9 +103,14 @@ def first_table(paper: Sequence[Record], first: Sequence[Record]) -> str:
     rows = []
     for method in METHODS:
         if found := outcome(paper, first, method, None):
-            means = [mean_and_spread(side) for side in (found.paper, found.fast)]
-            rows.append([method, len(found.fast), *means, nats(found.difference), f"**{found.verdict}**"])
+            rows.append([method, *_cells(found)])
     return markdown(["method", "seeds", "paper's settings", "first recipe", "first minus paper", ""], rows)
+
+
+def _cells(found: Outcome) -> list:
+    """Seeds, both means, their difference, the verdict."""
+    means = [mean_and_spread(side) for side in (found.paper, found.fast)]
+    return [len(found.fast), *means, nats(found.difference), f"**{found.verdict}**"]
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
