@@ -93,8 +93,8 @@ book.text("mixtures", tables_paper.mixtures_cost(steps))
 # {cite:p}`burda2016,cremer2018`. This matters to whoever uses the latent space afterwards, to steer what is generated
 # {cite:p}`engel2018,gomez2018` or to compare rows. The evidence is the mixture of Gaussians alone
 # ({numref}`fig-paper-9` to {numref}`fig-paper-11`), and another architecture may behave differently. In this book's
-# runs of it DeMissVAE's posteriors are not the closest to Gaussian, and after long trainings less so than MVAE's and
-# MissSVAE's ({ref}`looked into in Appendix F.1 <sec-posteriors-looked>`).
+# runs of it MVAE's posteriors are closer to Gaussian than DeMissVAE's, and at smaller budgets so are MissSVAE's
+# ({ref}`looked into in Appendix F.1 <sec-posteriors-looked>`).
 
 # %% [markdown]
 # ## Open ends
@@ -109,8 +109,8 @@ book.text("mixtures", tables_paper.mixtures_cost(steps))
 # - **Other models.** The argument of {eq}`eq-posterior-mixture` needs nothing but a latent variable. The paper expects
 #   the same trouble in other deep latent variable models, and suggests to look at decomposed objectives there, as in
 #   Monte Carlo EM {cite:p}`wei1990`.
-# - **This book.** The runs of {numref}`fig-mog` at budgets 5 and 15 are as long as the paper's, at budget 5 at least as
-#   many; most others are short. What a longer training decides is listed, statement by statement, in
+# - **This book.** The runs of {numref}`fig-mog` are as long as the paper's, and at budget 5 at least as many; most
+#   others are short. What a longer training decides is listed, statement by statement, in
 #   {ref}`Does it reproduce? <sec-reproduce>`.
 
 # %% [markdown]
