@@ -127,9 +127,9 @@ book.figure("figure11", figures.figure11(fitted), figures.caption(shown(fitted, 
 #
 # **Compare the second column with the third.** Where the posteriors in the second have several parts, a single
 # Gaussian cannot follow: MVAE covers one part or lies between them. A mixture can, and the paper finds that MissVAE
-# and MissSVAE do. Note also that a model adapts to its encoder. If the second column of MVAE looks simpler than the
-# others', that is what {ref}`the argument <sec-harder>` predicts; one model of each method cannot tell whether it is
-# more than chance.
+# and MissSVAE do; here MissSVAE does, and MissVAE does not always ({ref}`looked into <sec-posteriors-looked>`). Note
+# also that a model adapts to its encoder. If the second column of MVAE looks simpler than the others', that is what
+# {ref}`the argument <sec-harder>` predicts; one model of each method cannot tell whether it is more than chance.
 #
 # ```{glue:figure} figure10
 # :name: fig-paper-10
