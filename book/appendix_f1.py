@@ -222,8 +222,8 @@ table("claims9", "tab-posteriors-claims", "Statements of the paper about the mod
 # from Gaussian than at 25. The other half of the paper's observation, that these posteriors are less Gaussian with
 # importance weights than without, holds at every budget but for MissIWAE at 25, as MissVAE's are out of shape there
 # too. The paper judged by contour lines of five rows. A mean over hundreds of rows gives weight to the few that have
-# several parts, and the large standard errors of DeMissVAE say that it has such rows. But these are models of one seed,
-# and no others were looked at.
+# several parts, and DeMissVAE's standard errors, large beside its means, say that it has such rows. But these are
+# models of one seed, and no others were looked at.
 #
 # ```{glue:md} kl-others
 # :format: myst
