@@ -353,11 +353,13 @@ not_there = Counter(
     if run.provenance["device"] == "cpu" and "elsewhere" not in run.provenance
 )
 book.text("stayed", ", ".join(f"{number} of {method}" for method, number in not_there.items()) or "none")
-facts = [run.provenance for run in recorded("mog") if "elsewhere" in run.provenance]
-here = [1 - sum(part["steps"] for part in f["elsewhere"]) / f["steps"] for f in facts]
+moved = [run for run in recorded("mog") if "elsewhere" in run.provenance]
+here = [1 - sum(part["steps"] for part in f["elsewhere"]) / f["steps"] for f in (run.provenance for run in moved)]
 rest = sorted(100 * part for part in here if part)
 share = f"the last {rest[0]:.0f} to {rest[-1]:.0f} % of the steps of {len(rest)} of them" if rest else "no steps"
 book.text("moved", f"{len(here)} runs moved to a processor, where {share} were made")
+groups = {(run.request["budget"], run.request["method"]) for run in moved}
+book.text("moved-which", ", ".join(f"{method} at budget {budget}" for budget, method in sorted(groups)) or "none")
 
 # %% [markdown]
 # On a GPU the data stay on the device, and the step of a group is replayed as one CUDA graph. The runs of
@@ -366,8 +368,8 @@ book.text("moved", f"{len(here)} runs moved to a processor, where {share} were m
 # again), all seeds of a method as one and the methods side by side, together with some image networks. The times are
 # therefore those of a crowded device, and not to be compared closely: some groups had more company than others, and
 # those that logged the signal-to-noise ratio of their gradients did more. When the device went back,
-# {glue:text}`moved`; the others were only evaluated there. {ref}`Such runs <sec-running>`, DeMissVAE's at budgets 15
-# and 25 and MissIWAE's at 25, are not in the table.
+# {glue:text}`moved`; the others were only evaluated there. {ref}`Such runs <sec-running>` are not in the table
+# ({glue:text}`moved-which`).
 #
 # ```{glue:md} gpu
 # :format: myst

@@ -225,9 +225,9 @@ for left, right in (("MissSVAE", "MVAE"), ("MIWAE", "DeMissVAE"), ("MissIWAE", "
 # **DeMissVAE is with one group or the other.** MIWAE minus DeMissVAE is {glue:text}`MIWAE-DeMissVAE-20`,
 # {glue:text}`MIWAE-DeMissVAE-50` and {glue:text}`MIWAE-DeMissVAE-80`: near the importance-weighted methods while half
 # the values are there, and down with the plain ELBO at 80 %. The paper has it in between at every fraction, a nat below
-# MIWAE at 20 and 50 %, and more at 80 %. Its imputations start as draws
-# from the columns, whatever the row, and are refreshed once per epoch. A short
-# training makes fewer of these rounds, which should matter the more, the more is imputed. This was not tested.
+# MIWAE at 20 and 50 %, and more at 80 %. Its imputations start as draws from the columns, whatever the row, and are
+# refreshed once per epoch. A short training makes fewer of these rounds, which should matter the more, the more is
+# imputed. This was not tested.
 #
 # ### What the paper finds
 #
