@@ -213,10 +213,12 @@ def pair(run, name: str) -> str:
     return f"{run.metrics[name]:.2f} ± {1.96 * run.metrics[name + '_se']:.2f}"
 
 
-header = ["method", "budget", "information at 50 %", "from Gaussian, complete rows", "from Gaussian, incomplete rows"]
+header = ["method", "budget", "epochs", "information at 50 %"]
+header += ["from Gaussian, complete rows", "from Gaussian, incomplete rows"]
 names = ("information_50", "nongaussian_complete", "nongaussian_observed")
-body = [[run.request["method"], run.request["budget"], *(pair(run, name) for name in names)] for run in shown]
-body = body or [["*not run*", "", "", "", ""]]
+said = ("method", "budget", "epochs")
+body = [[*map(run.request.get, said), *(pair(run, name) for name in names)] for run in shown]
+body = body or [["*not run*", "", "", "", "", ""]]
 caption = "Information {eq}`eq-complexity` and distance from a Gaussian {eq}`eq-nongaussian`, nats, 95 % intervals."
 book.table("complexity", "tab-complexity", caption, tables.markdown(header, body))
 

@@ -255,8 +255,8 @@ for name in oracles.NAMES:
     found = [run.metrics[key] for run in runs[:1] for key in ("imputation_jsd", "imputation_jsd_se")]
     kind, lam = oracles.parse(name)
     cells = [f"{pair[0]:.3f} ± {1.96 * pair[1]:.3f}" if pair else "not run" for pair in (here, found)]
-    body.append([places[kind], f"{lam:g}", *cells])
-header = ["imputations", "$\\lambda$", "computed here", "with the runs"]
+    body.append([places[kind], f"{lam:g}", f"`{name}`", *cells])
+header = ["imputations", "$\\lambda$", "`--imputer`", "computed here", "with the runs"]
 caption = (
     "Jensen–Shannon divergence {eq}`eq-jsd` of the oracles, nats, with 95 % intervals over rows. Computed here: "
     f"{SOURCES[data.source]}, {rows} training rows, {draws} draws from each side, seed {seed}; last column: as "
@@ -336,7 +336,7 @@ for part, about in (("fig5 rejection", "exact imputations"), ("fig5 oracles", "t
 fig = figures_controls.figure6(lair)
 lengths = {run.request["budget"]: run.request["epochs"] for run in lair}
 words = ", ".join(f"{epochs} epochs at budget {budget}" for budget, epochs in sorted(lengths.items()))
-apart = f" Of these {words}." if len(set(lengths.values())) > 1 else ""
+apart = f" That is {words}." if len(set(lengths.values())) > 1 else ""
 book.figure("figure6", fig, figures.caption(lair) + apart)
 
 # %% [markdown]

@@ -94,7 +94,7 @@ book.text("mixtures", tables_paper.mixtures_cost(steps))
 # {cite:p}`engel2018,gomez2018` or to compare rows. The evidence is the mixture of Gaussians alone
 # ({numref}`fig-paper-9` to {numref}`fig-paper-11`), and another architecture may behave differently. In this book's
 # runs of it, at the paper's budget, DeMissVAE's posteriors are closer to Gaussian than MissVAE's and all those with
-# importance weights; MVAE's are closer still, and at smaller budgets so are MissSVAE's
+# importance weights; MVAE's are closer still, at smaller budgets so are MissSVAE's, and at the smallest MissVAE's too
 # ({ref}`looked into in Appendix F.1 <sec-posteriors-looked>`).
 
 # %% [markdown]

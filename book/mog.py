@@ -66,10 +66,10 @@ parameters.check(
 # %% [markdown]
 # ## The set-up
 #
-# All methods share the model and differ in the objective and the last layer of the encoder. Encoder and
-# decoder are residual networks with three blocks of width 200. The decoder is Gaussian, its mean and scale
-# both depend on $z$, and the prior is standard normal in $L=2$ dimensions. All are trained for 500 epochs of about
-# 303 steps in the paper, with the same optimiser and for five seeds per setting; shorter where a caption says so.
+# All methods share the model and differ in the objective and the last layer of the encoder. Encoder and decoder are
+# residual networks with three blocks of width 200. The decoder is Gaussian, its mean and scale both depend on $z$,
+# and the prior is standard normal in $L=2$ dimensions. All are trained for 500 epochs of about 303 steps in the
+# paper, with the same optimiser and for five seeds per setting; {numref}`tab-results` says what was run here.
 # {ref}`Appendix E <sec-appendix-e>` has the settings and their origin.
 #
 # The *budget* makes methods comparable: it is the number of decoder evaluations per row and step in the
@@ -195,11 +195,12 @@ book.text("falls", ", ".join(falls))
 # {glue:text}`close-short-15` and {glue:text}`close-long-15`, at 25 {glue:text}`close-short-25` and
 # {glue:text}`close-long-25`.
 #
-# **Sudden losses.** With a constant learning rate the bound of a training may fall by more than 0.2 nats from one epoch
-# to the next, and then takes many to recover. How often it did so in all trainings of the paper's length, their number
-# in brackets: {glue:text}`falls` (of DeMissVAE what its decoder maximises, which is no bound). A run that ends on the
-# way back ends low. The methods with stratified draws are all but free of it, and in these trainings their runs lie
-# closest together. So is MIWAE, whose runs lie apart all the same: they lose slowly what they had gained.
+# **Sudden losses.** With a constant learning rate the bound of a training may fall by more than 0.2 nats from one
+# epoch to the next, and then takes many to recover. How often it did so in all trainings of the paper's length, their
+# number in brackets: {glue:text}`falls` (of DeMissVAE what its decoder maximises, which is no bound). A run that ends
+# on the way back ends low. The methods with stratified draws are all but free of it, and in these trainings their
+# runs lie closest together. So is MIWAE, whose runs lie apart all the same: at budget 5, and some at 15, they lose
+# slowly what they had gained.
 #
 # **MissVAE and MVAE.** The paper does not compare these two here. MissVAE minus MVAE is {glue:text}`below-early-5`,
 # {glue:text}`below-early-15` and {glue:text}`below-early-25` after {glue:text}`early` epochs of the long trainings, at

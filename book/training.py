@@ -11,12 +11,12 @@
 # (sec-appendix-d)=
 # # Appendix D: training procedure and cost
 #
-# The paper trains several hundred small networks (Appendices D and E of {cite:t}`simkus2024`). One of them leaves any
-# machine mostly idle: its layers are 200 wide, and between two matrix products there is a little work of every other
-# kind. This page says what a training step does, how long the matrix products in it take, how long the whole takes,
-# and how both grow. All times but those on a GPU are of processors, those of a table of one, which its caption names.
-# Two of one name may differ by a factor of two, so that times compare within a table only. They come from files in
-# `results/benchmarks`, written by the commands at the end of the page.
+# The paper trains several hundred small networks (Appendices D and E of {cite:t}`simkus2024`). One of them leaves a
+# GPU, or a machine of many cores, mostly idle: its layers are 200 wide, and between two matrix products there is a
+# little work of every other kind. This page says what a training step does, how long the matrix products in it take,
+# how long the whole takes, and how both grow. All times but those on a GPU are of processors, those of a table of one,
+# which its caption names. Two of one name may differ by a factor of two, so that times compare within a table only.
+# They come from files in `results/benchmarks`, written by the commands at the end of the page.
 
 # %% tags=["parameters"]
 scale: str = "recorded"  # recorded, smoke, laptop or paper: no effect here
@@ -307,9 +307,10 @@ table("tried-table", "tab-tried", caption, cost.tried_table(tried))
 # the widest table and for the smaller of the image networks, which is what a processor can train.
 
 # %% tags=["remove-cell"]
-caption = f"Milliseconds per step, in brackets times the floor. {cost.caption(steps_table, '')}"
+caption = f"Milliseconds per step, in brackets times the floor. MINIBOONE: {cost.caption(steps_table, '')} MNIST: "
+caption += cost.caption(steps_image, "")
 table("other-table", "tab-other-cost", caption, cost.settings_table([steps_table, steps_image]))
-caption = "What DeMissVAE's sampler adds to a step, and what its products alone would."
+caption = f"What DeMissVAE's sampler adds to a step, and what its products alone would. {cost.caption(steps_table, '')}"
 table("sampler-table", "tab-sampler-cost", caption, cost.sampler_table(steps_table))
 
 # %% [markdown]
@@ -386,7 +387,7 @@ book.text("moved-which", ", ".join(f"{method} at budget {budget}" for budget, me
 # | `python -m benchmarks.evaluation` | {numref}`tab-evaluation-cost` |
 # | `python -m benchmarks.tried` | {numref}`tab-tried` |
 # | `python -m benchmarks.footprint` | {numref}`tab-footprint` |
-# | `python -m benchmarks.recipe` | {numref}`tab-fast`, {numref}`fig-fast` |
+# | `python -m benchmarks.recipe` | {numref}`tab-fast`, {numref}`fig-fast` of {doc}`fast` |
 # | `python -m benchmarks.profile --method MissVAE` | the operators of a step, for what is slower than expected |
 #
 # Each takes minutes of one core, more with images; `--help` lists the options, `--record` keeps the

@@ -4,9 +4,14 @@ from collections.abc import Iterable
 
 from .records import SCALES, SOURCES, Record
 
+OF_SCORES = ("importance_samples", "refit_steps", "test_rows")  # settings of the estimate of a test log-likelihood
 
-def describe(records: Iterable[Record]) -> str:
-    """What a caption ends with: runs, scale, length, rows, networks, seeds, data source, device, minutes, commit."""
+
+def describe(records: Iterable[Record], scored: bool = True) -> str:
+    """What a caption ends with: runs, scale, length, rows, networks, seeds, data source, device, minutes, commit.
+
+    scored: whether test log-likelihoods are seen, so that it matters how they were estimated.
+    """
     records = list(records)
     if not records:
         return "Not run."
@@ -20,7 +25,7 @@ def describe(records: Iterable[Record]) -> str:
     failed = sum(not r.finished for r in records)
     return (
         f"{_count(len(records), 'run')} at scale {_join(_values(records, 'scale'))}: "
-        f"{_length(records)}, {_reduced(records)}seed{plural} {_join(seeds)}, {_join([*sources])}; "
+        f"{_length(records)}, {_reduced(records, scored)}seed{plural} {_join(seeds)}, {_join([*sources])}; "
         f"{_join(devices)}, {minutes:,.1f} minutes of training in total; commit {_join(commits)}."
         + (f" Failed and not drawn: {_count(failed, 'run')}." if failed else "")
     )
@@ -47,7 +52,7 @@ def _length(records: list[Record]) -> str:
     return _join([f"{_join(values)} {unit[: -1 if values == ['1'] else None]}" for unit, values in lengths.items()])
 
 
-def _reduced(records: list[Record]) -> str:
+def _reduced(records: list[Record], scored: bool) -> str:
     """What else is less than the paper's."""
     ours = ("paper", "0", "unknown")
     said = [f"networks of a {name} of the size" for name in _values(records, "network") if name not in ours]
@@ -56,12 +61,14 @@ def _reduced(records: list[Record]) -> str:
         ("schedule", "{} schedule"), ("optimiser", "optimiser {}"),
         ("importance_samples", "{} importance samples"), ("refit_steps", "refit of {} steps"),
     ):  # fmt: skip
-        if values := [value for value in _known(records, key) if value != "0"]:
+        values = [value for value in _known(records, key) if value != "0"]
+        if values and (scored or key not in OF_SCORES):
             said.append(words.format(_join(values)))
     grids = [points for points in _known(records, "imputer_grid") if points != "0"]
     said += [f"exact imputations on a grid of {points} × {points} latents" for points in grids]
     for key, what in (("train_rows", "training"), ("test_rows", "test")):
-        if counts := [count for count in _known(records, key) if count not in ours]:
+        counts = [count for count in _known(records, key) if count not in ours]
+        if counts and (scored or key not in OF_SCORES):
             said.append(f"the first {_join(counts)} {what} rows")
     return "".join(f"{words}, " for words in said)
 

@@ -86,7 +86,7 @@ def steps_table(measured: Measured | None) -> str:
         [
             row["budget"],
             row["method"] + (f", {row['runs']} as one" if row["runs"] > 1 else ""),
-            f"{row['ms_per_step']:#.3g}".rstrip("."),
+            _digits(row["ms_per_step"]),
             f"{row['steps_per_second_per_run']:.0f}",
             _span(row["ratio"], row["ratio_quartiles"]),
             f"{row['fraction_of_products']:.0%}",
@@ -154,7 +154,7 @@ def settings_table(measured: Sequence[Measured | None]) -> str:
     lines: dict[tuple, dict[str, str]] = {}
     for row in (row for each in measured for row in _rows(each) if row["runs"] == 1):
         line = lines.setdefault((row["setting"], row["batch"], row["budget"]), {})
-        line[row["method"]] = f"{row['ms_per_step']:#.3g}".rstrip(".") + f" ({row['ratio']:.2f})"
+        line[row["method"]] = f"{_digits(row['ms_per_step'])} ({row['ratio']:.2f})"
     methods = list(dict.fromkeys(method for line in lines.values() for method in line)) or ["ms per step"]
     rows = [[*key, *(line.get(method, "") for method in methods)] for key, line in lines.items()]
     return _table(["data", "rows", "budget", *methods], rows)
@@ -276,7 +276,12 @@ def _guide(ax: Axes, rows: Sequence[dict]) -> None:
         ax.set_xlim(limits)
 
 
+def _digits(number: float) -> str:
+    """Three of them, such as "2.71" and "12.0"; all that a whole number has."""
+    return f"{number:.0f}" if number >= 1000 else f"{number:#.3g}".rstrip(".")
+
+
 def _span(value: float, quartiles: Sequence[float]) -> str:
     """Such as "2.71 [2.69, 2.75]", with three digits; the brackets stay on one line."""
-    middle, low, high = (f"{number:#.3g}".rstrip(".") for number in (value, *quartiles))
+    middle, low, high = map(_digits, (value, *quartiles))
     return f"{middle} [{low},\N{NO-BREAK SPACE}{high}]"

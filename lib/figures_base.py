@@ -70,9 +70,9 @@ def panels(rows: int = 1, columns: int = 1, height: float = 2.4, **options) -> t
     return fig, fig.subplots(rows, columns, **options)
 
 
-def caption(records: Sequence[Record], text: str = "") -> str:
+def caption(records: Sequence[Record], text: str = "", scored: bool = True) -> str:
     """A caption: what is seen, what is not, then where it comes from (see `captions.describe`)."""
-    return " ".join(words for words in (text, absent(records), captions.describe(records)) if words)
+    return " ".join(words for words in (text, absent(records), captions.describe(records, scored)) if words)
 
 
 def absent(records: Sequence[Record]) -> str:

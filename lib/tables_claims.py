@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .claims import PARTS, ZERO, Claim
+from .claims import PARTS, SCORE, ZERO, Claim
 from .plans import EXPERIMENTS
 from .records import SCALES, Record, largest_scale, select
 from .reference import TITLES
@@ -179,7 +179,7 @@ def figure_status(records: Records, figure: str) -> tuple[str, str]:
     if len(lacking) == len(wanted):
         return NOT_RUN, f"no run of {absent}"
     everything = [r for runs in found for r in runs]
-    said = dict.fromkeys(words for r in everything for words in _less(r))
+    said = dict.fromkeys(words for r in everything for words in _less(r, figure))
     seeds = sorted({(len(runs), want[3]) for want, runs in zip(wanted, found, strict=True) if 0 < len(runs) < want[3]})
     said |= dict.fromkeys(f"{ours} of {theirs} seeds" for ours, theirs in seeds)
     said |= {f"not run: {absent}": None} if absent else {}
@@ -187,16 +187,16 @@ def figure_status(records: Records, figure: str) -> tuple[str, str]:
     runs = f"{len(everything)} run{'s' if len(everything) > 1 else ''} at scale {_join(scales)}"
     if not said:
         return "full", runs
-    whole = _in_full(wanted, found)
+    whole = _in_full(wanted, found, figure)
     return "partial", f"{runs}{f' (in full: {whole})' if whole else ''}: {', '.join(said)}"
 
 
-def _in_full(wanted: Sequence[tuple], found: Sequence[Sequence[Record]]) -> str:
+def _in_full(wanted: Sequence[tuple], found: Sequence[Sequence[Record]], figure: str) -> str:
     """The settings of a figure at which all was run as the paper did; empty if there are none."""
     settings, short = {}, set()
     for (experiment, setting, _, seeds), runs in zip(wanted, found, strict=True):
         settings.setdefault((experiment, str(setting)), setting)
-        if len(runs) < seeds or any(map(_less, runs)):
+        if len(runs) < seeds or any(_less(r, figure) for r in runs):
             short.add((experiment, str(setting)))
     several = len({experiment for experiment, _ in settings}) > 1
     return ", ".join(_about(key[0], setting, named=several) for key, setting in settings.items() if key not in short)
@@ -238,7 +238,8 @@ def cost_table(records: Records) -> str:
             for name, more in (("train_seconds", moved), ("evaluation_seconds", [])):
                 known = [f[name] for f in here if name in f] + more
                 some = "" if all(name in f for f in here) else "more than "  # older records do not say
-                cells.append(f"{some}{sum(known) / unit:.1f}" if known else "")
+                total = sum(known) / unit
+                cells.append(f"{some}{total:{'.1f' if total >= 0.1 else '.2f'}}" if known else "")
         rows.append([_link(figure), len(runs) or "", *cells])
     head = ["in the paper", "runs", "training, core-hours", "evaluation, core-hours"]
     return markdown([*head, "training, GPU-minutes", "evaluation, GPU-minutes"], rows)
@@ -250,10 +251,11 @@ def status_table(records: Records) -> str:
     return markdown(["in the paper", "run", "how"], rows)
 
 
-def _less(record: Record) -> list[str]:
-    """In what a run is less than the paper's; its scale where its experiment is no longer planned."""
+def _less(record: Record, figure: str) -> list[str]:
+    """In what a run is less than the paper's for this figure; its scale where its experiment is no longer planned."""
     if record.request["experiment"] in EXPERIMENTS:
-        return deviations(record)
+        scored = any(claim.metric == SCORE for part in parts_of(figure) for claim in PARTS[part].claims)
+        return deviations(record, scored)
     return [] if record.request["scale"] == "paper" else [f"scale {record.request['scale']}"]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import reference
+from .captions import OF_SCORES
 from .claims import PARTS, Claim, claims
 from .plans import EXPERIMENTS
 from .records import Record, select
@@ -24,9 +25,12 @@ def plain(count: int) -> str:
 # ---- what was run ------------------------------------------------------------------------------------------
 
 
-def deviations(record: Record) -> list[str]:
-    """In what a run is less than the paper's, such as "2 000 of 200 000 steps"; empty where they are comparable."""
-    request = record.request
+def deviations(record: Record, scored: bool = True) -> list[str]:
+    """In what a run is less than the paper's, such as "2 000 of 200 000 steps"; empty where they are comparable.
+
+    scored: whether it is about test log-likelihoods, so that it matters how they were estimated.
+    """
+    request = {key: value for key, value in record.request.items() if scored or key not in OF_SCORES}
     plan = EXPERIMENTS[request["experiment"]]
     paper = plan.scales["paper"]
     found = [
@@ -49,6 +53,12 @@ def deviations(record: Record) -> list[str]:
             found.append(f"{plain(request[key])} {what} rows")
     if 0 < request.get("val_rows", 0) < VALIDATION.get(request["experiment"], 0):
         found.append(f"{plain(request['val_rows'])} validation rows")
+    if points := request.get("imputer_grid"):
+        found.append(f"exact imputations on a grid of {points} × {points} latents")
+    if rows := request.get("jsd_rows"):
+        found.append(f"divergences over {plain(rows)} rows with {plain(request['jsd_samples'])} draws")
+    if not scored:
+        return found
     if request.get("importance_samples", 0) < paper.importance_samples:
         found.append(f"$I={plain(request['importance_samples'])}$ instead of {plain(paper.importance_samples)}")
     for key, what in (("refit_steps", "refit steps"), ("refit_samples", "draws per refit step")):
@@ -198,9 +208,10 @@ def refit_sentence(records: Sequence[Record]) -> str:
     gains = np.array([m["bound_after_refit"] - m["bound_before_refit"] for m in done])
     up, noise = int((gains > 0).sum()), done[gains.argmin()].get("bound_refit_mc")
     within = f", {abs(gains.min()) / noise:.1f} times its Monte Carlo error" if noise else ""
+    least = "largest fall" if gains.min() < 0 else "smallest gain"
     told = (
         f"The refit raised the bound in {up} of {gains.size} runs, by a median of "
-        f"{number(float(np.median(gains)), '.2f')} nats; the smallest change was {number(float(gains.min()), '+.3f')}"
+        f"{number(float(np.median(gains)), '.2f')} nats; the {least} was {abs(gains.min()):.3f}"
         f"{within}."
     )
     return told if up == gains.size else f"{told} Where it fell, the encoder as it was before judges the run."

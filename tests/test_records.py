@@ -229,6 +229,14 @@ def test_describe_adds_minutes_and_names_the_grid_of_imputations():
     assert "grid" not in captions.describe([make(imputer_grid=0)])
 
 
+def test_describe_keeps_the_estimate_of_scores_to_what_shows_scores():
+    runs = [make(importance_samples=5000, refit_steps=200, test_rows=1000, train_rows=2000)]
+    estimate = ("5000 importance samples, ", "refit of 200 steps, ", "the first 1000 test rows, ")
+    told, untold = captions.describe(runs), captions.describe(runs, scored=False)
+    assert all(words in told and words not in untold for words in estimate)
+    assert "the first 2000 training rows" in untold
+
+
 def test_digest_changes_with_content_only():
     a, b = make(), make(seed=2)
     assert records.digest([a, b]) == records.digest([b, replace(a, path=Path("elsewhere"))])

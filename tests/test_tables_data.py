@@ -146,13 +146,13 @@ def test_refit_sentence_counts_what_rose():
     runs = [table_run("gas", seed=seed) for seed in range(3)] + [table_run("gas", value=None, status="failed")]
     runs[1].metrics.update(bound_before_refit=-3.0, bound_after_refit=-3.01)
     assert tables_data.refit_sentence(runs) == (
-        "The refit raised the bound in 2 of 3 runs, by a median of 0.50 nats; the smallest change was −0.010. "
+        "The refit raised the bound in 2 of 3 runs, by a median of 0.50 nats; the largest fall was 0.010. "
         "Where it fell, the encoder as it was before judges the run."
     )
     runs[1].metrics["bound_refit_mc"] = 0.004
-    assert "change was −0.010, 2.5 times its Monte Carlo error. Where it fell," in tables_data.refit_sentence(runs)
-    del runs[1]  # what it says is of the smallest change alone
-    assert tables_data.refit_sentence(runs).endswith("change was +0.500.")
+    assert "fall was 0.010, 2.5 times its Monte Carlo error. Where it fell," in tables_data.refit_sentence(runs)
+    del runs[1]  # what it says is of the least alone
+    assert tables_data.refit_sentence(runs).endswith("the smallest gain was 0.500.")
     assert tables_data.refit_sentence([]) == "No run has been evaluated."
 
 
