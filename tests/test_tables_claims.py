@@ -214,6 +214,14 @@ def test_a_partial_figure_says_which_methods_were_not_run():
     assert tables_claims.figure_status({"mog": failed}, "fig6")[0] == "not run"
 
 
+def test_how_likelihoods_were_estimated_is_said_of_likelihoods_only():
+    gas = {"gas": table_runs(("gas",))}
+    likelihoods, distances = (tables_claims.figure_status(gas, figure)[1] for figure in ("fig3", "fig12"))
+    for words in ("1\N{NO-BREAK SPACE}000 test rows", "refit steps", "$I="):
+        assert words in likelihoods and words not in distances
+    assert " steps" in distances
+
+
 def test_what_is_shown_without_a_statement_is_part_of_a_figure():
     shown = [setting["imputer"] for experiment, setting in PARTS["fig5 oracles"].shown]
     assert sorted(shown) == sorted(EXPERIMENTS["mog-oracles"].imputers)

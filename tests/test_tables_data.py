@@ -43,6 +43,12 @@ def test_deviations_name_all_that_is_less_than_the_papers():
     assert list(map(spaced, tables_data.deviations(partial))) == [
         "1523 of 29556 training rows, with the 3284 validation rows added"
     ]  # fmt: skip
+    control = dict(method="CVI-VAE", data_source="authors", budget=5)
+    exact = Record(dict(experiment="mog-rejection", epochs=180, imputer_grid=100) | control, "finished", {}, {}, {})
+    assert tables_data.deviations(exact) == ["exact imputations on a grid of 100 × 100 latents"]
+    few_draws = dict(experiment="mog-oracles", epochs=300, jsd_rows=2000, jsd_samples=200)
+    oracle = Record(few_draws | control, "finished", {}, {}, {})
+    assert list(map(spaced, tables_data.deviations(oracle))) == ["divergences over 2000 rows with 200 draws"]
     few = [as_paper(image_run(name)) for name in ("mnist", "omniglot")]
     for run in few:
         run.request["val_rows"] = 500  # Omniglot has 194
