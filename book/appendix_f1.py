@@ -81,7 +81,8 @@ table("claims8", "tab-snr-claims", "Statements of the paper about {numref}`fig-p
 # \bar g_i=\frac1n\sum_{b}g_{bi},\qquad s_i^2=\frac1{n-1}\sum_b(g_{bi}-\bar g_i)^2 .
 # $$ (eq-snr)
 #
-# The trainings are those of {numref}`fig-mog` at budget 5: logging a gradient changes nothing in them.
+# The trainings are those of {numref}`fig-mog` at budget 5: logging a gradient changes nothing in them, and
+# {numref}`fig-mog-curves` has their likelihoods.
 #
 # The paper gives the ratio for one number and leaves open how many become one; the sum follows its authors' code.
 # **What to look for:** MissSVAE above MissVAE, MissSIWAE above MissIWAE, in both panels. The paper finds this, and

@@ -231,10 +231,13 @@ def bound_curves(
     shown = [(name, words) for name in experiments for words in cases]
     columns = len(settings or experiments)
     fig, axes = panels(len(shown) // columns, columns, height=2.5, squeeze=False)
+    methods = set()
     for ax, (name, words) in zip(axes.flat, shown, strict=True):
         runs, late = select(records, experiment=name, **cases[words]), []
         validated = not runs or any(run.history.get("validation_bound") for run in runs)
-        for run in runs if validated else [run for run in runs if run.request["method"] != "DeMissVAE"]:
+        drawn = runs if validated else [run for run in runs if run.request["method"] != "DeMissVAE"]
+        methods |= {run.request["method"] for run in drawn}
+        for run in drawn:
             values = np.array(run.history.get("validation_bound" if validated else "train_bound", []), float)
             ax.plot(run.history.get("epoch", []), values, color=colour(run.request["method"]), linewidth=0.9, alpha=0.9)
             late.append(values[len(values) // 2 :])
@@ -251,5 +254,5 @@ def bound_curves(
         ax.set(title=title if validated else title + ("\n" if words else ", ") + "training rows", xlabel="epoch")
     for ax in axes[:, 0]:
         ax.set_ylabel("bound (nats per row)")
-    legend(fig, FIGURE2, lines=True)
+    legend(fig, [method for method in FIGURE2 if method in methods] or FIGURE2, lines=True)
     return fig

@@ -165,6 +165,8 @@ def test_bound_curves_on_training_rows_leave_out_the_bound_without_its_entropy()
     gas, *_, miniboone = figures.bound_curves(runs).axes
     assert len(lines(gas, "DeMissVAE")) == 1 and lines(miniboone, "DeMissVAE") == []
     assert len(lines(miniboone, "MVAE")) == 1 and miniboone.get_ylim()[1] < 10  # nor does it set the scale
+    for some, names in ((runs, ["MVAE†", "DeMissVAE"]), (runs[2:], ["MVAE†"])):  # the legend has what is drawn
+        assert [text.get_text() for text in figures.bound_curves(some).legends[0].get_texts()] == names
 
 
 # ---- pictures ----------------------------------------------------------------------------------------------
