@@ -45,8 +45,9 @@ help:
 	@touch $@
 
 book: .venv/.installed
-	@rm -rf $(STAGE) _build/html _build/.doctrees
+	@rm -rf $(STAGE)
 	$(PY) -m tools.notebooks execute --scale $(SCALE) --out $(STAGE) </dev/null
+	@rm -rf _build/html _build/.doctrees
 	.venv/bin/jupyter-book build $(STAGE) --path-output . -W -n --keep-going --quiet </dev/null
 	@test -f _build/html/index.html || { echo 'jupyter-book wrote no _build/html/index.html' >&2; exit 1; }
 	@echo && echo "The book lies at $(CURDIR)/_build/html/index.html"

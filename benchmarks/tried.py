@@ -41,7 +41,8 @@ def _row(where: str, what: str, factor: np.ndarray) -> dict:
 
 
 def _ideas(make: Callable[[], Run], method: methods.Method) -> Iterator[tuple[str, Block]]:
-    for name, fused in (("a fused update of every tensor, not of one vector", True), ("an update not fused", False)):
+    updates = (("a fused update of every tensor, not of one vector", True), ("an update not fused", False))
+    for name, fused in updates if method.theta == method.phi else ():  # two objectives: two gradients
         yield name, _repeat(_separate_tensors(make(), fused))
     yield f"{RUNS} runs as one", _repeat(Group([make() for _ in range(RUNS)]).train_step)
     yield "two threads", _repeat(make().train_step, lambda: _threads(2))
@@ -49,7 +50,8 @@ def _ideas(make: Callable[[], Run], method: methods.Method) -> Iterator[tuple[st
         run = make()
         run.model.encoder, run.model.decoder = (torch.compile(n) for n in (run.model.encoder, run.model.decoder))
         yield "networks compiled by torch.compile", _repeat(run.train_step)
-    yield "no random numbers (the same noise again)", _repeat(make().train_step, _same_noise)
+    if method.sampling != "ancestral" and not method.imputes:  # which draw more than normal noise
+        yield "no random numbers (the same noise again)", _repeat(make().train_step, _same_noise)
     if not method.imputes:
         yield "no masks (every value taken as observed)", _repeat(make().train_step, _no_masks)
 

@@ -18,7 +18,8 @@
 # :width: 100%
 # :alt: A chart of four questions that ends in MissVAE, DeMissVAE, MissSVAE, MIWAE, MissSIWAE or MissIWAE.
 #
-# A way through the methods, drawn from the paper's advice. The numbers behind it are in {numref}`tab-2`.
+# A way through the methods, drawn from the paper's advice; the branch to MIWAE is ours. The numbers behind it are in
+# {numref}`tab-2`.
 # ```
 
 # %% tags=["parameters"]
@@ -82,16 +83,16 @@ book.text("mixtures", tables_paper.mixtures_cost(steps))
 # **Families.** Ancestral draws are differentiated implicitly, which needs the distribution functions of the
 # components {cite:p}`figurnov2018`. Stratified draws and DeMissVAE take any family that can be reparametrised.
 #
-# **Fit.** In the paper, stratified draws mostly fit better than ancestral ones, and importance weights better than the
-# plain ELBO. With importance weights a mixture adds little, unless much is missing. DeMissVAE stands between the two
-# groups: its bounds are plain ELBOs, but its mixture has a part for each imputation, and a better sampler would buy
-# more. None of this is a law. On images the paper's ancestral mixture with importance weights came out ahead of the
-# stratified one, so its advice is to try both.
+# **Fit.** In the paper, stratified draws mostly fit better than ancestral ones, and importance weights better than
+# the plain ELBO. With importance weights a mixture adds little, on tables a little more where much is missing.
+# DeMissVAE stands between the two groups: its bounds are plain ELBOs, but its mixture has a part for each imputation,
+# and a better sampler would buy more. None of this is a law. On images the paper's ancestral mixture with importance
+# weights came out ahead of the stratified one, so its advice is to try both.
 #
 # **Latent structure.** The paper finds that DeMissVAE keeps the posteriors of complete rows close to Gaussian, as a
-# model of complete data does, while importance weights make them irregular, which is known from complete data too
-# {cite:p}`burda2016,cremer2018`. This matters to whoever uses the latent space afterwards, to steer what is generated
-# {cite:p}`engel2018,gomez2018` or to compare rows. The evidence is the mixture of Gaussians alone
+# model of complete data does, while importance weights can make them less regular, which is known from complete data
+# too {cite:p}`burda2016,cremer2018`. This matters to whoever uses the latent space afterwards, to steer what is
+# generated {cite:p}`engel2018,gomez2018` or to compare rows. The evidence is the mixture of Gaussians alone
 # ({numref}`fig-paper-9` to {numref}`fig-paper-11`), and another architecture may behave differently. In this book's
 # runs of it, at the paper's budget, DeMissVAE's posteriors are closer to Gaussian than MissVAE's and all those with
 # importance weights; MVAE's are closer still, at smaller budgets so are MissSVAE's, and at the smallest MissVAE's too

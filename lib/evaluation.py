@@ -4,6 +4,7 @@ Everything here looks at a model as it is used: in evaluation mode, without grad
 """
 
 import contextlib
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -85,6 +86,8 @@ def iwelbo_estimate(
     seed: int,
     chunk: int | None = None,
     progress: bool | Callable[[int, str], None] = False,
+    begun: tuple[Float[Tensor, " n"], Float[Tensor, " n"]] | None = None,
+    keep: Callable[[list[Tensor], list[Tensor]], None] | None = None,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     """IWELBO, eq. (7), with I = `samples` draws per row, and its Monte Carlo standard error; both [N], in nats.
 
@@ -98,6 +101,8 @@ def iwelbo_estimate(
     the result by no more than rounding. (On a GPU the random numbers are others.)
 
     progress: a bar on standard error, or a function of (rows done since the last call, what is going on).
+    keep: called after every block of rows with the values and the errors so far, a tensor for each block.
+    begun: these, concatenated, from a call with the same arguments that was cut short: the rows that need not be done.
 
     Raises ValueError for fewer than one draw, and for missing values where the encoder reads completed rows.
     """
@@ -112,11 +117,16 @@ def iwelbo_estimate(
     rows = min(max(1, draws // samples), 256)
     chunk = chunk or draws // max(1, x.shape[1] // 16)  # what decodes a picture would leave the caches sooner
     seeds = torch.randint(2**62, (math.ceil(len(x) / rows),), generator=torch.Generator().manual_seed(seed)).tolist()
-    values, errors = [], []
+    values, errors = ([part] for part in begun) if begun else ([], [])
+    done = len(begun[0]) if begun else 0
     what = f"log-likelihood, {samples} draws"
-    bar = tqdm(total=len(x), desc=what, unit="row", disable=progress is not True, mininterval=1.0, file=sys.stderr)
+    bar = tqdm(
+        total=len(x), initial=done, desc=what, unit="row", disable=progress is not True, mininterval=1.0,
+        file=sys.stderr,
+    )  # fmt: skip
+    blocks = zip(seeds, x.split(rows), m.split(rows), strict=True)
     with evaluation_mode(model), bar:
-        for own, x_block, m_block in zip(seeds, x.split(rows), m.split(rows), strict=True):
+        for own, x_block, m_block in itertools.islice(blocks, math.ceil(done / rows), None):
             generator = torch.Generator(x.device).manual_seed(own)
             q = model.encode(x_block, m_block)
             total = x.new_full((2, len(x_block)), -math.inf, dtype=torch.float64)  # log sum_j w_j, log sum_j w_j^2
@@ -130,6 +140,8 @@ def iwelbo_estimate(
             ratio = (math.log(samples) + total[1] - 2 * total[0]).exp()
             errors.append(((ratio - 1).clamp_min(0) / (samples - 1)).sqrt() if samples > 1 else ratio + math.inf)
             bar.update(len(x_block))
+            if keep:
+                keep(values, errors)
             if callable(progress):
                 progress(len(x_block), what)
     return torch.cat(values), torch.cat(errors)

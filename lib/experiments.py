@@ -38,8 +38,9 @@ def full_length(experiment: str, scale: str | None = None) -> list[Record]:
     """The records of every scale, or of the given one, that a figure may draw.
 
     Runs with another length than their scale's (`--epochs`), or made when the scale was another, are left out: a
-    shortened paper run is no paper run. So are runs on made-up rows in place of real data, and those of scale "fast",
-    which are trained otherwise and never share a figure's series with the paper's settings.
+    shortened paper run is no paper run. So are runs at a budget that no scale has, runs on made-up rows in place of
+    real data, and those of scale "fast", which are trained otherwise and never share a figure's series with the paper's
+    settings.
     """
     plan = EXPERIMENTS[names.known("experiment", experiment, EXPERIMENTS)]
     every = [name for name in plan.scales if name in SCALES]
@@ -47,8 +48,11 @@ def full_length(experiment: str, scale: str | None = None) -> list[Record]:
     facts = {name: plan.scales[name].length | _facts(plan, plan.scales[name]) for name in chosen}
     found = [r for r in records.load(experiment) if r.request["scale"] in chosen]
     found = [r for r in found if facts[r.request["scale"]].items() <= r.request.items()]
-    if plan.dataset == "mog":  # no figure has another fraction
-        found = [r for r in found if r.request["missing"] in (0.0, *plan.missing)]
+    budgets = {budget for how in plan.scales.values() for budget in how.budgets}
+    found = [r for r in found if r.request["budget"] in budgets]
+    if plan.dataset == "mog":  # no figure has another fraction; a VAE of complete rows has none
+        whole = {r.request["method"]: get_method(r.request["method"]).complete for r in found}
+        found = [r for r in found if whole[r.request["method"]] or r.request["missing"] in plan.missing]
     else:
         found = [r for r in found if r.request["data_source"] != "embedded"]
     return found
@@ -278,6 +282,10 @@ def _train(
     def checkpoint(seed: int, suffix: str = ".pt") -> Path:
         return _beside(ask[seed], folder, suffix)
 
+    def forget(seed: int) -> None:
+        for suffix in (".pt", *scoring.FILES):
+            checkpoints.remove(checkpoint(seed, suffix))
+
     def left() -> dict:
         return {"time_limit": None if math.isinf(deadline) else max(0.0, deadline - time.monotonic())}
 
@@ -285,7 +293,7 @@ def _train(
         seed = result.seed
         outcome = scoring.outcome(
             plan, method, ask[seed], result, rows[seed], content, settings.batch_size, device=device,
-            checkpoint=checkpoint(seed, ".refit.pt"), **left(), **options,
+            checkpoint=lambda suffix: checkpoint(seed, suffix), **left(), **options,
         )  # fmt: skip
         if outcome.status != "stopped":
             facts = of_training(result, content.checksum, device) | {"evaluation_seconds": round(outcome.seconds, 3)}
@@ -293,13 +301,11 @@ def _train(
                 ask[seed], outcome.status, outcome.metrics, result.history, facts, outcome.message, outcome.pictures
             )
             records.write(done[seed], folder)
-            checkpoints.remove(checkpoint(seed))
-            checkpoints.remove(checkpoint(seed, ".refit.pt"))
+            forget(seed)
         locks.give_back(held[seed], seed in done)
 
     for seed in ask if fresh else ():
-        checkpoints.remove(checkpoint(seed))
-        checkpoints.remove(checkpoint(seed, ".refit.pt"))
+        forget(seed)
     evaluate = scoring.during(plan, first, rows, content, folder, device=device, deadline=deadline, **options)
     if plan.fid and time.monotonic() > deadline:  # without the network of features the first evaluation would be lost
         return done

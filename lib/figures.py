@@ -9,11 +9,8 @@ from .figures_base import (
     METADATA,
     PALETTE,
     STYLE,
-    TEXT_WIDTH,
-    box,
     caption,
     colour,
-    legend,
     note,
     panels,
 )
@@ -25,9 +22,9 @@ from .figures_posteriors import figure1, figure9, figure10, figure11
 from .figures_snr import figure8
 
 __all__ = [
-    "BASELINES", "METADATA", "PALETTE", "STYLE", "TEXT_WIDTH",
-    "bound_curves", "box", "by_budgets", "caption", "colour",
+    "BASELINES", "METADATA", "PALETTE", "STYLE",
+    "bound_curves", "by_budgets", "caption", "colour",
     "figure1", "figure2", "figure3", "figure4", "figure5", "figure6",
     "figure7", "figure8", "figure9", "figure10", "figure11", "figure12", "figure13", "figure_information", "gallery",
-    "legend", "note", "panels", "samples", "training_curves",
+    "note", "panels", "samples", "training_curves",
 ]  # fmt: skip

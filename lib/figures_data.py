@@ -222,7 +222,7 @@ def bound_curves(
 ) -> Figure:
     """Each method's own bound on the validation rows during training, a panel per experiment, a line per run.
 
-    Where there are no validation rows, on the training rows; there DeMissVAE is left out, whose bound is logged without
+    Where no run has validation rows, on the training rows; there DeMissVAE is left out, whose bound is logged without
     its entropy. The axis starts below the lowest value of the second half of any training.
 
     settings: words -> part of a request; with them a row per experiment has a panel for each.
@@ -235,11 +235,12 @@ def bound_curves(
     for ax, (name, words) in zip(axes.flat, shown, strict=True):
         runs, late = select(records, experiment=name, **cases[words]), []
         validated = not runs or any(run.history.get("validation_bound") for run in runs)
-        drawn = runs if validated else [run for run in runs if run.request["method"] != "DeMissVAE"]
+        bound = "validation_bound" if validated else "train_bound"
+        drawn = [run for run in runs if bound in run.history and (validated or run.request["method"] != "DeMissVAE")]
         methods |= {run.request["method"] for run in drawn}
         for run in drawn:
-            values = np.array(run.history.get("validation_bound" if validated else "train_bound", []), float)
-            ax.plot(run.history.get("epoch", []), values, color=colour(run.request["method"]), linewidth=0.9, alpha=0.9)
+            values = np.array(run.history[bound], float)
+            ax.plot(run.history["epoch"], values, color=colour(run.request["method"]), linewidth=0.9, alpha=0.9)
             late.append(values[len(values) // 2 :])
         late = np.concatenate(late) if late else np.empty(0)
         late = late[np.isfinite(late)]

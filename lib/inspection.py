@@ -23,7 +23,7 @@ def inspect(plan: Experiment, method: Method, request: dict, result: Result, con
         logged = [name for name in ("snr_phi", "snr_theta") if name in result.history]  # not in one mini-batch
         numbers |= {name: _mean(result.history[name]) for name in logged}
     if "imputer" in request and request["imputer"] in oracles.NAMES:
-        numbers |= divergence(plan, request, content)
+        numbers |= divergence(request, content)
     how = plan.scales[request["scale"]]
     if plan.look_at and how.look_rows and request["seed"] == how.seeds[0]:
         model = copy.deepcopy(result.model).cpu().eval()
@@ -37,7 +37,7 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def divergence(plan: Experiment, request: dict, content: DataSet) -> dict[str, float]:
+def divergence(request: dict, content: DataSet) -> dict[str, float]:
     """Jensen-Shannon divergence of an oracle's imputations from the true conditional, nats: the mean over the training
     rows of the first seed (as in the authors' configuration; the paper does not say), and its error over rows."""
     if request["imputer"] == oracles.NAMES[0]:

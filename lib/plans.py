@@ -171,7 +171,7 @@ def _picture(features: int, latent_dim: int, *, method: Method, **options) -> mo
 def _uci(
     name: str, steps: int, *, networks: Callable, latent_dim: int, batch: int, clip: float, laptop: dict | None = None
 ) -> Experiment:
-    """Sections 6.2, E.2. FID at the first step, 40 times during training and at its end. laptop: what differs there."""
+    """Sections 6.2, E.2. FID forty times in training, from its first step on, and at its end. laptop: what differs."""
     paper = Scale(
         steps=steps, evaluate_every=steps // 40, importance_samples=50_000, refit_steps=steps // 10, refit_samples=50
     )

@@ -35,15 +35,6 @@ def grid_mass(density: Float[Tensor, "*B P P"], limit: float) -> Float[Tensor, "
     return density.sum((-2, -1)) * (2 * limit / (density.shape[-1] - 1)) ** 2
 
 
-def grid_kl(log_p: Float[Tensor, "*B P P"], log_q: Float[Tensor, "*B P P"]) -> Float[Tensor, "*B"]:
-    """KL(p || q) in nats from log-densities on one grid, which need not be normalised: both are, on the grid (so that
-    the size of its cells cancels). 0 log 0 = 0; infinite where p has mass that q, at -inf, has not."""
-    log_p, log_q = (log.flatten(-2).log_softmax(-1) for log in (log_p, log_q))
-    p = log_p.exp()
-    # sum_g p_g log(p_g / q_g)
-    return torch.where(p > 0, p * (log_p - log_q), 0.0).sum(-1)
-
-
 # ---- pictures ----------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from .names import Explained
 from .provenance import ROOT
-from .provenance import provenance as provenance  # callers say `records.provenance(...)`
 
 COMMITTED = ROOT / "results"
 SCALES = ("smoke", "laptop", "paper")  # of the paper's training, small to large; "fast" is another training

@@ -45,7 +45,7 @@ def refit_encoder(
     draws than components of a stratified method.
     """
     bound = "siwelbo" if method.sampling == "stratified" else "iwelbo"
-    name = f"{method.name} refit {_digest(model)}"  # part of what a checkpoint must agree with
+    name = f"{method.name} refit {digest(model)}"  # part of what a checkpoint must agree with
     refit = dataclasses.replace(method, name=name, theta=bound, phi=bound, imputes=False, complete=False)
 
     def make_model() -> VAE:
@@ -62,7 +62,7 @@ def refit_encoder(
     return training.train(refit, make_model, lambda _: rows, [seed], settings, checkpoint=path, **options)[0]
 
 
-def _digest(model: VAE) -> str:
+def digest(model: VAE) -> str:
     """Of all weights and buffers: eight hexadecimal digits."""
     found = hashlib.sha256()
     for value in model.state_dict().values():

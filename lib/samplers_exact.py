@@ -22,7 +22,7 @@ def rejection(
 ) -> Sampler:
     """The latent by rejection (see `rejection_latents`), then x_mis ~ p(x_mis | z). Complete rows cost nothing.
 
-    The step raises ValueError for a latent that is not two-dimensional, RuntimeError where nothing is ever accepted.
+    The step raises ValueError for a latent that is not two-dimensional, and where nothing is ever accepted.
     """
     options = {"points": points, "limit": limit, "batch": batch, "slack": slack, "patience": patience}
     name = f"rejection points={points} limit={limit:g} batch={batch} slack={slack:g}"
@@ -66,7 +66,7 @@ def rejection_latents(
     batch changes speed and memory, not the law. Where a density is not finite, everything is accepted: the loss will
     say so at the right step.
 
-    Raises ValueError for a latent that is not two-dimensional and senseless options, RuntimeError if a row had no
+    Raises ValueError for a latent that is not two-dimensional, for senseless options, and if a row had no
     acceptance in `patience` proposals since its last, as where its posterior is much narrower than a cell of the grid.
     """
     _check(model, points=points, limit=limit, batch=batch, slack=slack, patience=patience)

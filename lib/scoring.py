@@ -41,6 +41,7 @@ METRICS = {
     ),
 }  # fmt: skip
 
+FILES = (".refit.pt", ".before.pt", ".after.pt", ".estimate.pt")  # beside a run's checkpoint, until it has a record
 GREYS = "0123456789abcdef"
 PICTURES = {"rows": 6, "draws": 4, "samples": 16}
 
@@ -175,9 +176,10 @@ def feature_network(
 
 def outcome(
     plan: Experiment, method: Method, request: dict, result: training.Result, rows: Rows, content: datasets.DataSet,
-    batch_size: int, *, device: str, checkpoint: Path, progress: bool | Callable[[int, str], None], **options,
+    batch_size: int, *, device: str, checkpoint: Callable[[str], Path], progress: bool | Callable[[int, str], None],
+    **options,
 ) -> Outcome:  # fmt: skip
-    """What a training that came to an end will be recorded with."""
+    """What a training that came to an end will be recorded with. checkpoint: where each of `FILES` is kept."""
     metrics = METRICS[plan.evaluation] + (("fid",) if plan.fid else ())
     sizes = {"test_rows": len(rows.test.x)}
     if result.status == "failed":
@@ -193,21 +195,23 @@ def outcome(
     started, limit = time.perf_counter(), options.get("time_limit")
     deadline = math.inf if limit is None else time.monotonic() + limit
     fitted, x = result.model.eval(), rows.test.x.to(device)
-    samples, seed = request["importance_samples"], request["seed"]
-    few = max(100, samples // 50)
-    before, errors_before = _estimate(fitted, x, samples=few, seed=seed)
-    refitted = refit.refit_encoder(
-        method, fitted, x.cpu(), steps=request["refit_steps"], samples=request["refit_samples"], batch_size=batch_size,
-        seed=seed, checkpoint=checkpoint, device=device, progress=progress, **options,
-    )  # fmt: skip
-    if refitted.status != "finished":
-        why = f"refit of the encoder: {refitted.message}"
-        return Outcome(refitted.status, dict.fromkeys(metrics) | sizes, why, seconds=time.perf_counter() - started)
-    after, errors_after = _estimate(refitted.model, x, samples=few, seed=seed)
-    # Both encoders bound the likelihood of the same decoder from below, and the higher bound is the closer one.
-    better = refitted.model if after.mean() >= before.mean() else fitted
+    samples, seed, every = request["importance_samples"], request["seed"], options["checkpoint_seconds"]
+    few = {"samples": max(100, samples // 50), "seed": seed, "deadline": deadline, "every": every}
     try:
-        values, errors = _likelihood(better, x, samples, seed, deadline, progress)
+        before, errors_before = _estimate(fitted, x, checkpoint(".before.pt"), **few)
+        refitted = refit.refit_encoder(
+            method, fitted, x.cpu(), steps=request["refit_steps"], samples=request["refit_samples"],
+            batch_size=batch_size, seed=seed, checkpoint=checkpoint(".refit.pt"), device=device, progress=progress,
+            **options,
+        )  # fmt: skip
+        if refitted.status != "finished":
+            why = f"refit of the encoder: {refitted.message}"
+            return Outcome(refitted.status, dict.fromkeys(metrics) | sizes, why, seconds=time.perf_counter() - started)
+        after, errors_after = _estimate(refitted.model, x, checkpoint(".after.pt"), **few)
+        # Both encoders bound the likelihood of the same decoder from below, and the higher bound is the closer one.
+        better = refitted.model if after.mean() >= before.mean() else fitted
+        many = few | {"samples": samples, "progress": progress}
+        values, errors = _estimate(better, x, checkpoint(".estimate.pt"), **many)
     except TimeoutError:
         return Outcome("stopped")
     noise, *refit_noise = (float(e.square().sum().sqrt() / len(e)) for e in (errors, errors_before, errors_after))
@@ -224,23 +228,34 @@ def outcome(
     return Outcome("finished", found, pictures=shown, seconds=time.perf_counter() - started)
 
 
-def _likelihood(model: models.VAE, x: Tensor, samples: int, seed: int, deadline: float, progress) -> tuple:
-    """The long estimate. TimeoutError after the deadline."""
+def _estimate(
+    model: models.VAE, x: Tensor, path: Path, *, samples: int, seed: int, deadline: float, every: float,
+    progress: bool | Callable[[int, str], None] = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """`evaluation.iwelbo_estimate`, which takes hours for many rows: what is done is written every so many seconds and
+    after the deadline, which raises TimeoutError. From there the same call goes on, to the same numbers."""
+    identity = f"{samples} draws for {len(x)} rows, seed {seed}, {x.device.type}, model {refit.digest(model)}"
+    kept = checkpoints.load(path, identity, x.device)
+    saved = time.monotonic()
 
-    def tell(done: int, text: str) -> None:
-        if time.monotonic() > deadline:
+    def keep(values: list[Tensor], errors: list[Tensor]) -> None:
+        nonlocal saved
+        now = time.monotonic()
+        if now > min(saved + every, deadline):
+            done = {"values": torch.cat(values), "errors": torch.cat(errors)}
+            checkpoints.save({"identity": identity, **done}, path)
+            saved = now
+        if now > deadline:
             raise TimeoutError
-        if callable(progress):
-            progress(0, text)  # rows are no steps
 
-    bar = progress is True and math.isinf(deadline)
-    return _estimate(model, x, samples=samples, seed=seed, progress=bar or tell)
+    def tell(_, text: str) -> None:
+        progress(0, text)  # rows are no steps
 
-
-def _estimate(model: models.VAE, x: Tensor, **options) -> tuple:
-    """`evaluation.iwelbo_estimate`. Nothing is lost when it is cut short: the training and the refit are on disk."""
-    with checkpoints.immediate_signals("in the estimate of the likelihood; the same call makes it again"):
-        return evaluation.iwelbo_estimate(model, x, **options)
+    with checkpoints.immediate_signals("in the estimate of the likelihood; the same call goes on with it"):
+        return evaluation.iwelbo_estimate(
+            model, x, samples=samples, seed=seed, keep=keep, progress=tell if callable(progress) else progress,
+            begun=(kept["values"], kept["errors"]) if kept else None,
+        )  # fmt: skip
 
 
 def pictures(method: Method, model: models.VAE, test: missingness.Masked, seed: int) -> dict:

@@ -157,9 +157,9 @@ def statements(records: Records, parts: Iterable[str]) -> str:
 
 
 def figures() -> list[str]:
-    """The paper's figures, then its ranks and Appendix A: first words of the names in `claims.PARTS`, in order."""
+    """The paper's figures, then its ranks: first words of the names in `claims.PARTS`, in order."""
     names = list(dict.fromkeys(part.split()[0] for part in PARTS)) + list(WITHOUT_RUNS)
-    return sorted(names, key=lambda name: (not name.startswith("fig"), name.startswith("app"), len(name), name))
+    return sorted(names, key=lambda name: (not name.startswith("fig"), len(name), name))
 
 
 def parts_of(figure: str) -> list[str]:

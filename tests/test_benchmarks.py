@@ -437,6 +437,14 @@ def test_figure_draws_the_measured_times():
     assert len([line for line in fig.axes[3].lines if line.get_linestyle() == ":"]) == 2  # processes
 
 
+@pytest.mark.parametrize(("name", "count"), [("MissSVAE", 6), ("MissVAE", 5), ("DeMissVAE", 2)])
+def test_an_idea_is_tried_where_it_leaves_the_algorithm_as_it_is(monkeypatch, name, count):
+    monkeypatch.setattr(tried.shutil, "which", lambda _: None)  # nothing is compiled
+    method = methods.get(name)
+    ideas = [what for what, _ in tried._ideas(lambda: common.build("mog", method, 2), method)]
+    assert len(ideas) == count and ("an update not fused" in ideas) == (name != "DeMissVAE")
+
+
 def test_tried_has_a_line_per_idea_and_a_column_per_place():
     def row(what, where, factor):
         return {"what": what, "where": where, "factor": factor, "factor_quartiles": [factor - 0.1, factor + 0.1]}

@@ -345,6 +345,21 @@ def test_estimate_does_not_depend_on_chunks(rows, samples, chunks):
     assert (other - usual[0]).abs().min() > 1e-9  # noise of another seed; of another row: see the spread above
 
 
+@pytest.mark.parametrize("samples", [9001, 3000, 37])  # one row at a time, two, many
+def test_an_estimate_that_was_cut_short_goes_on_to_the_same_numbers(samples):
+    torch.manual_seed(0)
+    model, x, kept = models.mlp_vae(5, 3, width=8), torch.randn(301, 5)[: 301 if samples < 99 else 7], []
+    keep = lambda *parts: kept.append(tuple(map(torch.cat, parts)))  # noqa: E731
+    usual = iwelbo_estimate(model, x, samples=samples, seed=3, keep=keep)
+    assert torch.equal(kept[-1][0], usual[0]) and len(kept) > 1
+    for begun in kept:
+        told = []
+        again = iwelbo_estimate(
+            model, x, samples=samples, seed=3, begun=begun, progress=lambda rows, _, told=told: told.append(rows)
+        )
+        assert all(map(torch.equal, again, usual)) and sum(told) == len(x) - len(begun[0])
+
+
 def test_agreement_with_the_grid():
     for likelihood in ("gaussian", "bernoulli"):
         model = network(likelihood=likelihood)

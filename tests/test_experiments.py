@@ -120,6 +120,15 @@ def test_a_shortened_run_is_not_drawn_by_default():
     assert drawn == full
 
 
+def test_runs_at_another_budget_or_fraction_are_not_drawn():
+    full = experiments.run("mog", seeds=[1], **ASKED)
+    experiments.run("mog", seeds=[1], **ASKED | {"budget": 4})
+    experiments.run("mog", seeds=[1], missing=0.0, **ASKED)
+    assert experiments.recorded("mog") == full
+    complete = experiments.run("mog", seeds=[1], **ASKED | {"method": "VAE"})  # has no fraction
+    assert experiments.recorded("mog") == [*full, *complete]
+
+
 # ---- what is asked ------------------------------------------------------------------------------------------
 
 

@@ -147,6 +147,15 @@ def test_bound_curves_take_training_rows_where_no_others_are():
     assert words(figures.bound_curves([failed]))["failed"] == 1
 
 
+def test_bound_curves_draw_one_bound_in_a_panel():
+    with_validation, without = table_run("gas", value=-1.0), table_run("gas", "MIWAE", value=-2.0)
+    del without.history["validation_bound"]
+    without.history.update(epoch=[*range(9)], train_bound=[-1.0] * 9)
+    fig = figures.bound_curves([without, with_validation])
+    assert lines(fig.axes[0], "MIWAE") == [] and len(lines(fig.axes[0], "MVAE")) == 1
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["MVAE†"]
+
+
 def test_bound_curves_have_a_row_per_experiment_and_a_column_per_setting():
     runs = [table_run(name, missing=missing) for name, missing in (("gas", 0.2), ("gas", 0.8), ("miniboone", 0.8))]
     columns = {f"{100 * missing:g} % missing": {"missing": missing} for missing in (0.2, 0.8)}

@@ -244,7 +244,7 @@ def test_digest_changes_with_content_only():
 
 
 def test_provenance_names_versions_and_no_person_or_folder():
-    facts = records.provenance(device="cpu", threads=2)
+    facts = provenance.provenance(device="cpu", threads=2)
     assert facts["device"] == "cpu" and facts["threads"] == 2 and facts["versions"]["torch"] != "absent"
     assert len(facts["date"]) == 10
     text = json.dumps(facts)

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from lib import datasets, evaluation, experiments, methods, plans, records, refit, scoring, training
+from lib import checkpoints, datasets, evaluation, experiments, methods, plans, records, refit, scoring, training
 from lib.plans import Scale
 
 TABLE = Scale(
@@ -242,6 +242,46 @@ def test_interrupted_and_resumed_is_undisturbed(small, tmp_path, monkeypatch, tr
     refits = [name for name in steps if "refit" in name]
     assert (len(steps) - len(refits), len(refits)) == left
     assert (resumed.metrics, resumed.history) == (whole.metrics, whole.history)
+    assert [p.name for p in (small / ".checkpoints").iterdir() if not p.name.startswith("features")] == []
+
+
+@pytest.mark.parametrize(("ended_by", "rows"), [("Ctrl-C", 6), ("time limit", 2)])
+def test_the_long_estimate_goes_on_where_it_was(small, tmp_path, monkeypatch, ended_by, rows):
+    plan = plans.EXPERIMENTS["gas"]
+    many = {"smoke": dataclasses.replace(TABLE, importance_samples=4000)}  # 30 rows, two at a time
+    monkeypatch.setitem(plans.EXPERIMENTS, "gas", dataclasses.replace(plan, scales=many))
+    asked = {"seeds": [1], "missing": 0.8, "checkpoint_seconds": 0.0}
+    (whole,) = run("gas", results=tmp_path / "whole", **asked)
+    save, estimate = checkpoints.save, scoring._estimate
+
+    def save_and_stop(content, path):
+        save(content, path)
+        if path.name.endswith(".estimate.pt") and len(content["values"]) == rows:
+            tiny.press_ctrl_c()
+
+    def too_late(model, x, path, **options):
+        late = {"deadline": -math.inf} if path.name.endswith(".estimate.pt") else {}
+        return estimate(model, x, path, **options | late)
+
+    with monkeypatch.context() as patch:
+        if ended_by == "Ctrl-C":
+            patch.setattr(checkpoints, "save", save_and_stop)
+            with pytest.raises(KeyboardInterrupt, match="in the estimate of the likelihood"):
+                run("gas", **asked)
+        else:
+            patch.setattr(scoring, "_estimate", too_late)
+            assert run("gas", **asked) == []
+    assert records.load("gas") == []
+    begun, honest = [], evaluation.iwelbo_estimate
+
+    def watch(*args, **options):
+        begun.append(len(options["begun"][0]) if options["begun"] else 0)
+        return honest(*args, **options)
+
+    monkeypatch.setattr(evaluation, "iwelbo_estimate", watch)
+    (resumed,) = run("gas", **asked)
+    assert begun == [30, 30, rows]  # before the refit and after it everything was done
+    assert resumed.metrics == whole.metrics
     assert [p.name for p in (small / ".checkpoints").iterdir() if not p.name.startswith("features")] == []
 
 
