@@ -366,7 +366,7 @@ book.text("moved-which", ", ".join(f"{method} at budget {budget}" for budget, me
 # On a GPU the data stay on the device, and the step of a group is replayed as one CUDA graph. The runs of
 # {numref}`fig-mog`, and of {numref}`fig-paper-6` and {numref}`fig-paper-8` at budget 5, were trained there (but not:
 # {glue:text}`stayed`; those of CVI-VAE are two of the five in the table, of which that device left no record, trained
-# again), all seeds of a method as one and the methods side by side, together with some image networks. The times are
+# again), the seeds of a method as one and the methods side by side, together with some image networks. The times are
 # therefore those of a crowded device, and not to be compared closely: some groups had more company than others, and
 # those that logged the signal-to-noise ratio of their gradients did more. When the device went back,
 # {glue:text}`moved`; the others were only evaluated there. {ref}`Such runs <sec-running>` are not in the table

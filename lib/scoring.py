@@ -4,6 +4,7 @@ import hashlib
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -243,7 +244,12 @@ def _estimate(
         now = time.monotonic()
         if now > min(saved + every, deadline):
             done = {"values": torch.cat(values), "errors": torch.cat(errors)}
-            checkpoints.save({"identity": identity, **done}, path)
+            try:
+                checkpoints.save({"identity": identity, **done}, path)
+            except checkpoints.CheckpointError as error:
+                if now > deadline:
+                    raise
+                warnings.warn(f"{error}. The estimate goes on.", stacklevel=2)
             saved = now
         if now > deadline:
             raise TimeoutError

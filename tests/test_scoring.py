@@ -285,6 +285,21 @@ def test_the_long_estimate_goes_on_where_it_was(small, tmp_path, monkeypatch, en
     assert [p.name for p in (small / ".checkpoints").iterdir() if not p.name.startswith("features")] == []
 
 
+def test_the_estimate_goes_on_where_the_disk_is_full(monkeypatch):
+    (usual,) = run("gas", seeds=[1], missing=0.8)
+    honest = checkpoints.save
+
+    def full(content, path):
+        if path.name.endswith(".estimate.pt"):
+            raise checkpoints.CheckpointError(f"checkpoint {path}: cannot write (No space left on device)")
+        honest(content, path)
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    with pytest.warns(UserWarning, match="No space left on device.*The estimate goes on"):
+        (record,) = run("gas", seeds=[1], missing=0.8, fresh=True, checkpoint_seconds=0.0)
+    assert record.metrics == usual.metrics
+
+
 def test_a_refit_that_fails_is_recorded_as_failed(monkeypatch):
     honest = refit.refit_encoder
 
