@@ -65,9 +65,9 @@ book.text("sentence", tables_claims.count_sentence(runs))
 #
 # **{glue:text}`sentence`** A comparison is one statement at one setting: a data set, a fraction of missing values, a
 # budget. Where runs are few or short, many stay undecided. The page says so rather than call them a success or a
-# failure. Not all are independent. The ranks of Table 2 ask again, with a margin, what some statements about
-# Figs. 2 to 4 ask without one. And those about Fig. 12 are Fig. 3's, turned round and without those on what is
-# similar: the paper says that the one mimics the other.
+# failure. Not all are independent. The ranks of Table 2, and some of what Sections 1 and 7 say, ask again what
+# statements about Figs. 2 to 4 ask, with another margin or without one. And those about Fig. 12 are Fig. 3's, turned
+# round and without those on what is similar: the paper says that the one mimics the other.
 
 # %% tags=["remove-cell"]
 table("summary", "tab-verdicts", "Comparisons by verdict, and how much of each figure was run.",
@@ -221,11 +221,11 @@ for name, parts in groups.items():
 # with the next one ask it of every setting, which is stricter, and of each data set: about MissVAE and MissSVAE on
 # Omniglot, Section 6.3 and Table 2 disagree.
 #
-# The other rows are what Sections 1 and 7 say of all data: that importance weights improve on the plain ELBO, that a
-# mixture is not worse than the bound without one, that it adds more without importance weights than with them
-# (tested for the stratified pair, and where the paper sees a gain at all), and that DeMissVAE is above the
-# methods of the plain ELBO and not above those with importance weights. The last is left out on the mixture of
-# Gaussians, where Table 2 itself has DeMissVAE above MissIWAE.
+# The other rows are what Sections 1 and 7 say of all data. Importance weights improve on the plain ELBO: often, says
+# the paper, and a row asks it of every setting. A mixture is not worse than the bound without one. It adds more without
+# importance weights than with them (tested for the stratified pair, and where the paper sees a gain at all). And
+# DeMissVAE is above the methods of the plain ELBO and below those with importance weights; the latter is left out on
+# the mixture of Gaussians, where Table 2 itself has DeMissVAE above MissIWAE.
 #
 # ```{glue:md} ranks
 # :format: myst

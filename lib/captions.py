@@ -69,7 +69,8 @@ def _reduced(records: list[Record], scored: bool) -> str:
     for key, what in (("train_rows", "training"), ("test_rows", "test")):
         counts = [count for count in _known(records, key) if count not in ours]
         if counts and (scored or key not in OF_SCORES):
-            said.append(f"the first {_join(counts)} {what} rows")
+            some = "all or " if "0" in _known(records, key) else ""
+            said.append(f"{some}the first {_join(counts)} {what} rows")
     return "".join(f"{words}, " for words in said)
 
 

@@ -230,7 +230,7 @@ _WEIGHTS = tuple(Claim(weighted, ">", plain) for weighted, plain in zip(WEIGHTED
 
 
 def _no_worse(margin: float) -> tuple[Claim, ...]:
-    """Section 1: no mixture is worse than its bound without one. Of the stratified ones other sections say more."""
+    """Section 1: no mixture is worse than its bound without one. Of stratified ones other sections say more, mostly."""
     return Claim("MissVAE", ">=", "MVAE", margin=margin), Claim("MissIWAE", ">=", "MIWAE", margin=margin)
 
 
@@ -323,7 +323,9 @@ PARTS = {
     "table2 uci": Part(
         "Table 2 and Section 7, UCI", "Sections 1 and 7", "sec-discussion",
         (*_ranks(RANKS_UCI, SIMILAR_ROWS), *(Claim("DeMissVAE", ">", other) for other in ELBO[:2]), _WITHOUT_WEIGHTS,
-         *_WEIGHTS, *_no_worse(SIMILAR_ROWS)),
+         *_WEIGHTS, *_no_worse(SIMILAR_ROWS),
+         # of the other tables, Section 6.2 says more
+         Claim("MissSVAE", ">=", "MVAE", margin=SIMILAR_ROWS, unless=tuple(sorted({*UCI} - {"miniboone"})))),
         {name: _over(missing=FRACTIONS) for name in UCI}, numbers=3,
     ),
     "table2 images": Part(

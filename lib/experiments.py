@@ -51,8 +51,7 @@ def full_length(experiment: str, scale: str | None = None) -> list[Record]:
     budgets = {budget for how in plan.scales.values() for budget in how.budgets}
     found = [r for r in found if r.request["budget"] in budgets]
     if plan.dataset == "mog":  # no figure has another fraction; a VAE of complete rows has none
-        whole = {r.request["method"]: get_method(r.request["method"]).complete for r in found}
-        found = [r for r in found if whole[r.request["method"]] or r.request["missing"] in plan.missing]
+        found = [r for r in found if r.request["missing"] in plan.missing or get_method(r.request["method"]).complete]
     else:
         found = [r for r in found if r.request["data_source"] != "embedded"]
     return found

@@ -233,35 +233,40 @@ def _estimate(
     model: models.VAE, x: Tensor, path: Path, *, samples: int, seed: int, deadline: float, every: float,
     progress: bool | Callable[[int, str], None] = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """`evaluation.iwelbo_estimate`, which takes hours for many rows: what is done is written every so many seconds and
-    after the deadline, which raises TimeoutError. From there the same call goes on, to the same numbers."""
+    """`evaluation.iwelbo_estimate`, which takes hours for many rows: what is done is written every so many seconds, at
+    a signal, and after the deadline, which raises TimeoutError. From there the same call goes on, to the same numbers.
+    """
     identity = f"{samples} draws for {len(x)} rows, seed {seed}, {x.device.type}, model {refit.digest(model)}"
     kept = checkpoints.load(path, identity, x.device)
-    saved = time.monotonic()
+    saved, where = time.monotonic(), "in the estimate of the likelihood; the same call goes on with it"
 
     def keep(values: list[Tensor], errors: list[Tensor]) -> None:
         nonlocal saved
         now = time.monotonic()
-        if now > min(saved + every, deadline):
+        ends = stop.signal or now > deadline
+        if ends or now > saved + every:
             done = {"values": torch.cat(values), "errors": torch.cat(errors)}
             try:
                 checkpoints.save({"identity": identity, **done}, path)
             except checkpoints.CheckpointError as error:
-                if now > deadline:
+                if ends:
                     raise
                 warnings.warn(f"{error}. The estimate goes on.", stacklevel=2)
             saved = now
+        stop.leave(where)
         if now > deadline:
             raise TimeoutError
 
     def tell(_, text: str) -> None:
         progress(0, text)  # rows are no steps
 
-    with checkpoints.immediate_signals("in the estimate of the likelihood; the same call goes on with it"):
-        return evaluation.iwelbo_estimate(
+    with checkpoints.deferred_signals() as stop:
+        found = evaluation.iwelbo_estimate(
             model, x, samples=samples, seed=seed, keep=keep, progress=tell if callable(progress) else progress,
             begun=(kept["values"], kept["errors"]) if kept else None,
         )  # fmt: skip
+    stop.leave(where)  # it may have come after the last block
+    return found
 
 
 def pictures(method: Method, model: models.VAE, test: missingness.Masked, seed: int) -> dict:
