@@ -234,7 +234,8 @@ def test_describe_keeps_the_estimate_of_scores_to_what_shows_scores():
     estimate = ("5000 importance samples, ", "refit of 200 steps, ", "the first 1000 test rows, ")
     told, untold = captions.describe(runs), captions.describe(runs, scored=False)
     assert all(words in told and words not in untold for words in estimate)
-    assert "the first 2000 training rows" in untold
+    assert ", the first 2000 training rows" in untold
+    assert ", all or the first 2000 training rows" in captions.describe([*runs, make(train_rows=0)])
 
 
 def test_digest_changes_with_content_only():
