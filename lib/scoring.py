@@ -65,6 +65,14 @@ class Outcome:
     seconds: float = 0.0
 
 
+class Estimate(NamedTuple):
+    """Log-likelihoods of rows and their Monte Carlo errors, nats, and the seconds they took, an interruption or not."""
+
+    values: Float[Tensor, " N"]
+    errors: Float[Tensor, " N"]
+    seconds: float
+
+
 def rows(content: datasets.DataSet, request: dict) -> Rows:
     """The rows of a run with their masks, which are those of its seed."""
     parts, images = (content.train, content.val, content.test), EXPERIMENTS[request["experiment"]].images
@@ -193,13 +201,13 @@ def outcome(
         with checkpoints.immediate_signals("while the model is looked at; the same call does it again"):
             found, shown = inspection.inspect(plan, method, request, result, content)
         return Outcome("finished", last | sizes | found, pictures=shown, seconds=time.perf_counter() - started)
-    started, limit = time.perf_counter(), options.get("time_limit")
+    limit = options.get("time_limit")
     deadline = math.inf if limit is None else time.monotonic() + limit
     fitted, x = result.model.eval(), rows.test.x.to(device)
     samples, seed, every = request["importance_samples"], request["seed"], options["checkpoint_seconds"]
     few = {"samples": max(100, samples // 50), "seed": seed, "deadline": deadline, "every": every}
     try:
-        before, errors_before = _estimate(fitted, x, checkpoint(".before.pt"), **few)
+        before = _estimate(fitted, x, checkpoint(".before.pt"), **few)
         refitted = refit.refit_encoder(
             method, fitted, x.cpu(), steps=request["refit_steps"], samples=request["refit_samples"],
             batch_size=batch_size, seed=seed, checkpoint=checkpoint(".refit.pt"), device=device, progress=progress,
@@ -207,17 +215,19 @@ def outcome(
         )  # fmt: skip
         if refitted.status != "finished":
             why = f"refit of the encoder: {refitted.message}"
-            return Outcome(refitted.status, dict.fromkeys(metrics) | sizes, why, seconds=time.perf_counter() - started)
-        after, errors_after = _estimate(refitted.model, x, checkpoint(".after.pt"), **few)
+            seconds = before.seconds + refitted.seconds
+            return Outcome(refitted.status, dict.fromkeys(metrics) | sizes, why, seconds=seconds)
+        after = _estimate(refitted.model, x, checkpoint(".after.pt"), **few)
         # Both encoders bound the likelihood of the same decoder from below, and the higher bound is the closer one.
-        better = refitted.model if after.mean() >= before.mean() else fitted
+        better = refitted.model if after.values.mean() >= before.values.mean() else fitted
         many = few | {"samples": samples, "progress": progress}
-        values, errors = _estimate(better, x, checkpoint(".estimate.pt"), **many)
+        last = _estimate(better, x, checkpoint(".estimate.pt"), **many)
     except TimeoutError:
         return Outcome("stopped")
-    noise, *refit_noise = (float(e.square().sum().sqrt() / len(e)) for e in (errors, errors_before, errors_after))
-    bounds = (float(before.mean()), float(after.mean()), math.hypot(*refit_noise))
-    numbers = (*evaluation.mean_and_error(values), noise, *bounds)
+    started = time.perf_counter()
+    noise, *refit_noise = (float(part.errors.square().sum().sqrt() / len(x)) for part in (last, before, after))
+    bounds = (float(before.values.mean()), float(after.values.mean()), math.hypot(*refit_noise))
+    numbers = (*evaluation.mean_and_error(last.values), noise, *bounds)
     found = dict(zip(METRICS["refit"], numbers, strict=True)) | sizes
     if plan.fid:
         found["fid"] = result.history["fid"][-1]
@@ -226,26 +236,29 @@ def outcome(
         found["best_epoch"] = result.best_epoch
         if seed == plan.scales[request["scale"]].seeds[0]:
             shown = pictures(method, fitted, missingness.Masked(x, rows.test.m.to(device)), seed)
-    return Outcome("finished", found, pictures=shown, seconds=time.perf_counter() - started)
+    seconds = before.seconds + refitted.seconds + after.seconds + last.seconds + time.perf_counter() - started
+    return Outcome("finished", found, pictures=shown, seconds=seconds)
 
 
 def _estimate(
     model: models.VAE, x: Tensor, path: Path, *, samples: int, seed: int, deadline: float, every: float,
     progress: bool | Callable[[int, str], None] = False,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> Estimate:  # fmt: skip
     """`evaluation.iwelbo_estimate`, which takes hours for many rows: what is done is written every so many seconds, at
     a signal, and after the deadline, which raises TimeoutError. From there the same call goes on, to the same numbers.
     """
     identity = f"{samples} draws for {len(x)} rows, seed {seed}, {x.device.type}, model {refit.digest(model)}"
     kept = checkpoints.load(path, identity, x.device)
-    saved, where = time.monotonic(), "in the estimate of the likelihood; the same call goes on with it"
+    begun = saved = time.monotonic()
+    earlier = kept["seconds"] if kept else 0.0
+    where = "in the estimate of the likelihood; the same call goes on with it"
 
     def keep(values: list[Tensor], errors: list[Tensor]) -> None:
         nonlocal saved
         now = time.monotonic()
         ends = stop.signal or now > deadline
         if ends or now > saved + every:
-            done = {"values": torch.cat(values), "errors": torch.cat(errors)}
+            done = Estimate(torch.cat(values), torch.cat(errors), earlier + now - begun)._asdict()
             try:
                 checkpoints.save({"identity": identity, **done}, path)
             except checkpoints.CheckpointError as error:
@@ -266,7 +279,7 @@ def _estimate(
             begun=(kept["values"], kept["errors"]) if kept else None,
         )  # fmt: skip
     stop.leave(where)  # it may have come after the last block
-    return found
+    return Estimate(*found, earlier + time.monotonic() - begun)
 
 
 def pictures(method: Method, model: models.VAE, test: missingness.Masked, seed: int) -> dict:

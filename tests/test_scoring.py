@@ -255,8 +255,10 @@ def test_the_long_estimate_goes_on_where_it_was(small, tmp_path, monkeypatch, en
     save, estimate = checkpoints.save, scoring._estimate
 
     def save_and_stop(content, path):
-        if path.name.endswith(".estimate.pt") and len(content["values"]) == rows:
-            tiny.press_ctrl_c()  # which waits until the file is whole
+        if path.name.endswith(".estimate.pt"):
+            content = content | {"seconds": 1000.0}  # as if it had taken so long
+            if ended_by == "Ctrl-C" and len(content["values"]) == rows:
+                tiny.press_ctrl_c()  # which waits until the file is whole
         save(content, path)
 
     def too_late(model, x, path, **options):
@@ -264,8 +266,8 @@ def test_the_long_estimate_goes_on_where_it_was(small, tmp_path, monkeypatch, en
         return estimate(model, x, path, **options | late)
 
     with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", save_and_stop)
         if ended_by == "Ctrl-C":
-            patch.setattr(checkpoints, "save", save_and_stop)
             with pytest.raises(KeyboardInterrupt, match="in the estimate of the likelihood"):
                 run("gas", **asked)
         else:
@@ -282,6 +284,7 @@ def test_the_long_estimate_goes_on_where_it_was(small, tmp_path, monkeypatch, en
     (resumed,) = run("gas", **asked)
     assert begun == [30, 30, rows]  # before the refit and after it everything was done
     assert resumed.metrics == whole.metrics
+    assert whole.provenance["evaluation_seconds"] < 500 < resumed.provenance["evaluation_seconds"] < 1500
     assert [p.name for p in (small / ".checkpoints").iterdir() if not p.name.startswith("features")] == []
 
 
