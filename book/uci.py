@@ -234,7 +234,7 @@ book.text("MIWAE-DeMissVAE-short", same)
 # **With importance weights no gain is seen.** MissIWAE minus MIWAE is {glue:text}`MissIWAE-MIWAE-20`,
 # {glue:text}`MissIWAE-MIWAE-50` and {glue:text}`MissIWAE-MIWAE-80`, MissSIWAE minus MIWAE
 # {glue:text}`MissSIWAE-MIWAE-20`, {glue:text}`MissSIWAE-MIWAE-50` and {glue:text}`MissSIWAE-MIWAE-80`. In the paper
-# all three are level. Three runs of ours cannot tell them apart at 80 %, and where less is missing the mixtures lag.
+# all three are level. Our runs do not tell them apart at 80 %, and where less is missing the mixtures lag.
 # The short training may be a part of the reason. With three times the steps ({numref}`fig-uci-longer`), made for
 # these two at 50 %, MIWAE reaches {glue:text}`MIWAE-long` instead of {glue:text}`MIWAE-short`, and MissSIWAE minus
 # MIWAE is {glue:text}`MissSIWAE-MIWAE-long`. The lag is smaller in each of the three pairs, in one by little: they
