@@ -250,7 +250,7 @@ def _estimate(
     identity = f"{samples} draws for {len(x)} rows, seed {seed}, {x.device.type}, model {refit.digest(model)}"
     kept = checkpoints.load(path, identity, x.device)
     begun = saved = time.monotonic()
-    earlier = kept["seconds"] if kept else 0.0
+    earlier = kept.get("seconds", 0.0) if kept else 0.0  # the first such files did not say
     where = "in the estimate of the likelihood; the same call goes on with it"
 
     def keep(values: list[Tensor], errors: list[Tensor]) -> None:
