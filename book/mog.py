@@ -199,8 +199,8 @@ book.text("falls", ", ".join(falls))
 # epoch to the next, and then takes many to recover. How often it did so in all trainings of the paper's length, their
 # number in brackets: {glue:text}`falls` (of DeMissVAE what its decoder maximises, which is no bound). A run that ends
 # on the way back ends low. The methods with stratified draws are all but free of it, and in these trainings their
-# runs lie closest together. So, nearly, is MIWAE, whose runs lie apart all the same: at budget 5, and some at 15,
-# they lose slowly what they had gained.
+# runs lie closest together, at budget 25 those of MVAE with them. So, nearly, is MIWAE, whose runs lie apart all the
+# same: at budget 5, and some at 15, they lose slowly what they had gained.
 #
 # **MissVAE and MVAE.** The paper does not compare these two here; its introduction has mixtures better than methods
 # without, or similar ({ref}`held against the runs <sec-reproduce>`). MissVAE minus MVAE is {glue:text}`below-early-5`,
