@@ -191,16 +191,16 @@ book.text("falls", ", ".join(falls))
 # **DeMissVAE and MIWAE.** At budget 5 DeMissVAE minus MIWAE is {glue:text}`close-short-5` after the short trainings,
 # more than the margin that we allow "comparable", and {glue:text}`close-long-5` after the long ones. The difference has
 # not changed, but the runs of both have spread: with a constant learning rate single runs lose again what they had
-# gained ({numref}`fig-mog-curves`). At budget 15 it is {glue:text}`close-short-15` and
-# {glue:text}`close-long-15`, at 25 {glue:text}`close-short-25` and {glue:text}`close-long-25`. So five runs of the
-# paper's length, which are as many as the paper has, decide the statement at no budget: DeMissVAE's end too far apart
-# for a margin of 0.1 ({numref}`tab-results`).
+# gained ({numref}`fig-mog-curves`). At budget 15 it is {glue:text}`close-short-15` and {glue:text}`close-long-15`, at
+# 25 {glue:text}`close-short-25` and {glue:text}`close-long-25`. So five runs of the paper's length, which are as many
+# as the paper has, decide the statement at no budget: DeMissVAE's end too far apart for a margin of 0.1
+# ({numref}`tab-results`).
 #
-# **Sudden losses.** With a constant learning rate the bound of a training may fall by more than 0.2 nats from one
-# epoch to the next, and then takes many to recover. How often it did so in all trainings of the paper's length, their
-# number in brackets: {glue:text}`falls` (of DeMissVAE what its decoder maximises, which is no bound). A run that ends
-# on the way back ends low. The methods with stratified draws are all but free of it, and in these trainings their
-# runs lie closest together, at budget 25 those of MVAE with them. So, nearly, is MIWAE, whose runs lie apart all the
+# **Sudden losses.** With a constant learning rate the bound of a training may fall by more than 0.2 nats from one epoch
+# to the next, and then takes many to recover. How often it did so in all trainings of the paper's length, their number
+# in brackets: {glue:text}`falls` (of DeMissVAE what its decoder maximises, which is no bound). A run that ends on the
+# way back ends low. The methods with stratified draws are all but free of it, and in these trainings their runs lie
+# closest together, at budget 25 those of MVAE with them. MIWAE is nearly free of it too, but its runs lie apart all the
 # same: at budget 5, and some at 15, they lose slowly what they had gained.
 #
 # **MissVAE and MVAE.** The paper does not compare these two here; its introduction has mixtures better than methods
