@@ -245,8 +245,8 @@ for left, share in (("MIWAE", 0.5), ("MissSIWAE", 0.5), ("MIWAE", 0.8)):
 # {glue:text}`MissIWAE-MIWAE-50` and {glue:text}`MissIWAE-MIWAE-80`, MissSIWAE minus MIWAE
 # {glue:text}`MissSIWAE-MIWAE-20`, {glue:text}`MissSIWAE-MIWAE-50` and {glue:text}`MissSIWAE-MIWAE-80`. In the paper all
 # three are level. Our runs do not tell MissIWAE from MIWAE anywhere, nor MissSIWAE at 80 %; where less is missing
-# MissSIWAE lags. The short training may be a part of the reason. With three times the steps, made for these two at 50
-# %, MIWAE reaches {glue:text}`MIWAE-long` instead of {glue:text}`MIWAE-short`, and MissSIWAE minus MIWAE is
+# MissSIWAE lags. The short training may be a part of the reason. With three times the steps, made for these two at
+# 50 %, MIWAE reaches {glue:text}`MIWAE-long` instead of {glue:text}`MIWAE-short`, and MissSIWAE minus MIWAE is
 # {glue:text}`MissSIWAE-MIWAE-long`. The lag is smaller in each of the three pairs, in one by little: they suggest it
 # and do not decide it.
 #

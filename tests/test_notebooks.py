@@ -73,6 +73,13 @@ def test_every_notebook_is_a_chapter():
     assert {f"book/{p.stem}" for p in SOURCES} <= chapters
 
 
+def test_no_line_of_text_begins_with_a_percent_sign():
+    """MyST takes it for a comment and leaves it out, without a warning: "at 50" and, on the next line, "% missing"."""
+    for page in [*SOURCES, *(notebooks.ROOT / "book").glob("*.md")]:
+        lost = re.findall(r"^(?:# )? *%(?!%).*", page.read_text(), re.MULTILINE)
+        assert not lost, f"{page.name}: {lost}"
+
+
 @each_notebook
 def test_every_parameter_is_documented_and_scale_is_recorded_by_default(source):
     """What `papermill --help-notebook` shows: a type, a default and a help text for each."""
