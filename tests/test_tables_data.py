@@ -148,6 +148,37 @@ def test_statements_about_images(figure):
     assert other["DeMissVAE > MVAE"].startswith("not run; paper +1.")
 
 
+def of_two_lengths() -> tuple[list[Record], list[Record]]:
+    """Short runs of seven methods and three seeds; longer ones of three methods at 50 %, not all with all seeds."""
+    values = {"MVAE": (1.0, None, 2.02), "MissVAE": (1.1, 1.2, 1.6), "MissSVAE": (None, 1.51, None)}
+    longer = [
+        table_run("miniboone", method, seed, value, missing=0.5, steps=6000)
+        for method, own in values.items()
+        for seed, value in zip(SEEDS, own, strict=True)
+        if value
+    ]
+    longer.append(table_run("miniboone", "MVAE", SEEDS[1], None, status="failed", missing=0.5, steps=6000))
+    return table_runs(("miniboone",), missing=(0.5, 0.8)), longer
+
+
+def test_gains_of_a_longer_training_are_over_the_seeds_that_have_both():
+    table = tables_data.gains_table(*of_two_lengths())
+    assert spaced(table.splitlines()[0]) == "| missing | method | seeds | 2000 steps | 6000 steps | gain | paper |"
+    assert rows(table) == [
+        ["50 %", "MVAE", "2", "0.01", "1.51", "+1.50 [−4.85, +7.85]", "−19.72"],
+        ["50 %", "MissVAE", "3", "0.11", "1.30", "+1.19 [+0.56, +1.82]", "−19.71"],
+        ["50 %", "MissSVAE", "1", "0.21", "1.51", "+1.30", "−19.70"],
+    ]
+    assert rows(tables_data.gains_table([], [])) == []
+
+
+def test_statements_at_two_lengths_are_over_the_seeds_that_all_their_runs_have():
+    found = rows(tables_data.lengths_table(*of_two_lengths()))
+    undecided = "**undecided at this scale**: +0.{}, too few runs"
+    assert found == [["50 %", "MissSVAE > MissVAE", undecided.format(10), undecided.format(31), "+0.01"]]
+    assert rows(tables_data.lengths_table([], [])) == []
+
+
 def test_refit_sentence_counts_what_rose():
     runs = [table_run("gas", seed=seed) for seed in range(3)] + [table_run("gas", value=None, status="failed")]
     runs[1].metrics.update(bound_before_refit=-3.0, bound_after_refit=-3.01)
