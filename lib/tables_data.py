@@ -23,6 +23,11 @@ def plain(count: int) -> str:
     return f"{count:,}".replace(",", "\u00a0")
 
 
+def known(value: float, form: str) -> str:
+    """Empty where there is no number, such as at a fraction that the paper has not."""
+    return number(value, form) if np.isfinite(value) else ""
+
+
 # ---- what was run ------------------------------------------------------------------------------------------
 
 
@@ -154,7 +159,7 @@ def _score(runs: Sequence[Record], paper: float) -> list:
     """From the number of runs to the difference from the paper's value, which may be nan."""
     done = [r for r in runs if r.finished]
     failed = f"{len(runs) - len(done)} failed" if len(runs) > len(done) else ""
-    theirs = number(paper, ".2f") if np.isfinite(paper) else ""
+    theirs = known(paper, ".2f")
     if not done:
         return [0, failed or "not run", "", "", "", theirs, ""]
     values, rows, sampling = (
@@ -215,7 +220,7 @@ def gains_table(short: Sequence[Record], long: Sequence[Record]) -> str:
         if shared:
             pairs = np.array([(before[seed], after[seed]) for seed in shared])
             paper = reference.mean(reference.numbers(3, long[0].request["experiment"], missing=missing).get(method, {}))
-            numbers = [number(value, ".2f") for value in (*pairs.mean(0), paper)]
+            numbers = [known(value, ".2f") for value in (*pairs.mean(0), paper)]
             gain = nats(paired_interval(pairs[:, 1] - pairs[:, 0]))
             rows.append([f"{100 * missing:g} %", method, len(shared), *numbers[:2], gain, numbers[2]])
     return markdown(["missing", "method", "seeds", *_lengths(short, long), "gain", "paper"], rows)
@@ -236,7 +241,7 @@ def lengths_table(short: Sequence[Record], long: Sequence[Record]) -> str:
             shared = set.intersection(*map(set, sides))
             found = [examine(claim, [r for r in some if r.request["seed"] in shared]) for some in runs]
             if shared:
-                paper = number(difference(claim, 3, experiment, missing), "+.2f")
+                paper = known(difference(claim, 3, experiment, missing), "+.2f")
                 rows.append([f"{100 * missing:g} %", claim, *(finding(one, claim) for one in found), paper])
     return markdown(["missing", "the paper says", *_lengths(short, long), "paper"], rows)
 

@@ -170,6 +170,9 @@ def test_gains_of_a_longer_training_are_over_the_seeds_that_have_both():
         ["50 %", "MissSVAE", "1", "0.21", "1.51", "+1.30", "−19.70"],
     ]
     assert rows(tables_data.gains_table([], [])) == []
+    elsewhere = [table_run("miniboone", value=-20.0, missing=0.35)]  # the paper has no number there
+    (row,) = rows(tables_data.gains_table(elsewhere, elsewhere))
+    assert row == ["35 %", "MVAE", "1", "−20.00", "−20.00", "+0.00", ""]
 
 
 def test_statements_at_two_lengths_are_over_the_seeds_that_all_their_runs_have():
@@ -177,6 +180,8 @@ def test_statements_at_two_lengths_are_over_the_seeds_that_all_their_runs_have()
     undecided = "**undecided at this scale**: +0.{}, too few runs"
     assert found == [["50 %", "MissSVAE > MissVAE", undecided.format(10), undecided.format(31), "+0.01"]]
     assert rows(tables_data.lengths_table([], [])) == []
+    elsewhere = table_runs(("miniboone",), missing=(0.35,))
+    assert {row[-1] for row in rows(tables_data.lengths_table(elsewhere, elsewhere))} == {""}
 
 
 def test_refit_sentence_counts_what_rose():
