@@ -31,7 +31,7 @@ def measure(setting: str, method: str) -> dict:
     with tempfile.TemporaryDirectory() as name, open(Path(name) / "said.txt", "w+") as said:
         command = [sys.executable, "-m", "lib", "run", setting, "--method", method, *SETTINGS[setting]]
         command += ["--scale", SCALE, "--seeds", "1", "--jobs", "1", "--device", "cpu"]
-        command += ["--steps", str(STEPS), "--checkpoint-seconds", "0.5"]
+        command += ["--steps", str(STEPS), "--checkpoint-seconds", "0.1"]
         there = os.environ | {"MISSVAE_RESULTS": name}
         process = subprocess.Popen(command, cwd=ROOT, env=there, stdout=said, stderr=said)
         largest, ended = 0, 0
