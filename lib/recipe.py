@@ -20,6 +20,9 @@ METHODS = ("MVAE", "MissSVAE", "MissSIWAE", "DeMissVAE")
 BUDGET = 5
 MARGIN = 0.1  # nats that count as no difference: about one standard error of a mean over the test rows
 PAPER, FAST = "0.6", "#0072b2"
+# The first seeds of MVAE left its verdict open. These were chosen before any of them was run, and once all of them have
+# both trainings they alone decide: one that may stop whenever it likes the answer would find it sooner or later.
+SECOND_SAMPLE = {"MVAE": tuple(range(2022011901, 2022011917))}
 TRIED = COMMITTED / "tried" / "mog" / "fast"  # runs of a recipe that was given up; no figure draws them
 
 
@@ -61,14 +64,20 @@ class Outcome(NamedTuple):
         return "reached" if low > -MARGIN else "not reached" if high < -MARGIN else "undecided"
 
 
+def samples(paper: Sequence[Record], fast: Sequence[Record], method: str) -> list[list[int]]:
+    """Seeds that have both trainings: the first sample, and the second where it is complete. The last one decides."""
+    sides = [{r.request["seed"] for r in runs_of(records, method)} for records in (paper, fast)]
+    shared, second = sides[0] & sides[1], sorted(SECOND_SAMPLE.get(method, ()))
+    return [sorted(shared.difference(second))] + [second] * (bool(second) and shared.issuperset(second))
+
+
 def outcome(
-    paper: Sequence[Record], fast: Sequence[Record], method: str, measured: Measured | None
+    paper: Sequence[Record], fast: Sequence[Record], method: str, measured: Measured | None, *, sample: int = -1
 ) -> Outcome | None:
-    """None where one of the two was not run."""
-    sides = [{r.request["seed"]: r for r in runs_of(records, method)} for records in (paper, fast)]
-    shared = sorted(sides[0].keys() & sides[1].keys())
-    if not shared:
+    """Over one of the `samples`; None where one of the two trainings was not run."""
+    if not (shared := samples(paper, fast, method)[sample]):
         return None
+    sides = [{r.request["seed"]: r for r in runs_of(records, method)} for records in (paper, fast)]
     theirs, ours = ([side[seed].metrics["test_log_likelihood"] for seed in shared] for side in sides)
     steps = [sum(side[seed].provenance["steps"] for seed in shared) for side in sides]
     time = steps[1] / steps[0] * step_times(measured, method)[1]
@@ -78,7 +87,8 @@ def outcome(
 def comparison(
     paper: Sequence[Record], fast: Sequence[Record], measured: Measured | None, emulated: Measured | None
 ) -> str:
-    """Per method: the likelihoods of both trainings, their difference, the verdict, and the time of the shorter one.
+    """Per method: the likelihoods of both trainings, their difference, the verdict, and the time of the shorter one;
+    of a method with a second sample of seeds, which decides, the first as well.
 
     measured, emulated: steps on a processor with and without instructions for bfloat16.
     """
@@ -89,6 +99,8 @@ def comparison(
             continue
         times = [time_share(outcome(paper, fast, method, some)) for some in (measured, emulated)]
         rows.append([method, *_cells(found), *times])
+        if len(samples(paper, fast, method)) > 1 and (earlier := outcome(paper, fast, method, None, sample=0)):
+            rows.append([f"{method}, first sample", *_cells(earlier), "", ""])
     header = ["method", "seeds", "paper's settings", "fast", "fast minus paper", "", "time, paper's = 1"]
     return markdown([*header, "without bfloat16"], rows)
 

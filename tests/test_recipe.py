@@ -8,7 +8,7 @@ from lib.records import Record
 SEEDS = (1, 2, 3)
 
 
-def runs(method: str, values, *, scale: str, epochs: int, budget: int = 5) -> list[Record]:
+def runs(method: str, values, *, scale: str, epochs: int, budget: int = 5, seeds=SEEDS) -> list[Record]:
     request = dict(experiment="mog", scale=scale, method=method, budget=budget, epochs=epochs)
     return [
         Record(
@@ -18,7 +18,7 @@ def runs(method: str, values, *, scale: str, epochs: int, budget: int = 5) -> li
             {"evaluation_epoch": [1, epochs], "test_log_likelihood": [value - 3, value]},
             {"steps": 100 * epochs},
         )
-        for seed, value in zip(SEEDS, values, strict=False)
+        for seed, value in zip(seeds, values, strict=False)
     ]
 
 
@@ -50,6 +50,21 @@ def test_the_shorter_training_is_held_against_the_same_seeds():
     assert words == "Reached: MVAE; not reached: MissSVAE; undecided: MissSIWAE, DeMissVAE."
     assert recipe.sentence(PAPER, FAST[:3]) == "Reached: MVAE; not run: MissSVAE, MissSIWAE, DeMissVAE."
     assert set(rows(recipe.comparison(PAPER, [], MEASURED, None))["MVAE"]) == {"not run"}
+
+
+def test_a_second_sample_decides_alone_and_only_once_it_is_complete():
+    second = recipe.SECOND_SAMPLE["MVAE"]
+    first = rows(recipe.comparison(PAPER, FAST, MEASURED, None))["MVAE"]
+    paper = PAPER + runs("MVAE", [-3.0] * 16, scale="paper", epochs=500, seeds=second)
+    for count in (1, 15):
+        some = FAST + runs("MVAE", [-4.0] * count, scale="fast", epochs=90, seeds=second)
+        table = rows(recipe.comparison(paper, some, MEASURED, None))
+        assert table["MVAE"] == first and len(table) == 4
+    every = FAST + runs("MVAE", [-4.0] * 16, scale="fast", epochs=90, seeds=second)
+    table = rows(recipe.comparison(paper, every, MEASURED, None))
+    assert table["MVAE"][:1] + table["MVAE"][3:5] == ["16", "−1.00 [−1.00, −1.00]", "**not reached**"]
+    assert table["MVAE, first sample"][:5] == first[:5]
+    assert recipe.sentence(paper, every).startswith("Not reached: MVAE")
 
 
 def test_other_budgets_and_failed_runs_do_not_count():
