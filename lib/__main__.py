@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--method", help="one method; all of the experiment's without it")
     run.add_argument("--budget", type=int, help="decoder evaluations per row and step; all of the scale's without it")
     run.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="default: the scale's")
-    run.add_argument("--scale", default="laptop", help="smoke, laptop (default), paper, or fast (of mog)")
+    run.add_argument("--scale", default="laptop", help="smoke, laptop (default), paper; of mog fast, of miniboone long")
     run.add_argument("--epochs", type=int, help="instead of the scale's length")
     run.add_argument("--steps", type=int, help="the same in optimiser steps")
     run.add_argument("--missing", type=float, nargs="+", metavar="FRACTION", help="of tables; default: the scale's")

@@ -50,7 +50,8 @@ def counts(plan, name: str, features: int, **options) -> tuple[int, int]:
 def test_the_experiments_of_the_paper_and_their_scales():
     assert list(EXPERIMENTS) == ["mog", *STUDIES, *UCI, *IMAGES]
     for name, plan in EXPERIMENTS.items():
-        assert tuple(plan.scales) == records.SCALES + ("fast",) * (name == "mog")
+        more = {"mog": ("fast",), "miniboone": ("long",)}
+        assert tuple(plan.scales) == records.SCALES + more.get(name, ())
         if name in STUDIES:
             continue
         assert (plan.name, plan.dataset, plan.methods) == (name, name, FIGURE2)
@@ -95,6 +96,13 @@ def test_uci(name):
         drops = [getattr(b.dropout, "p", 0.0) for half in (model.encoder, model.decoder) for b in half.blocks]
         assert drops == [dropout] * len(drops)
     assert plan.sampler.name == "LAIR T=10 R=1 final resampling"
+
+
+def test_the_long_training_of_miniboone_is_the_papers_judged_as_the_laptops():
+    laptop, long, paper = (EXPERIMENTS["miniboone"].scales[name] for name in ("laptop", "long", "paper"))
+    assert (long.length, long.evaluate_every, long.seeds) == (paper.length, paper.evaluate_every, SEEDS[:2])
+    shorter = dataclasses.replace(long, steps=600, evaluate_every=15, seeds=laptop.seeds)
+    assert shorter == laptop and laptop.data == "partial"
 
 
 @pytest.mark.parametrize("name", UCI)
