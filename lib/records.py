@@ -21,8 +21,8 @@ from .names import Explained
 from .provenance import ROOT
 
 COMMITTED = ROOT / "results"
-SCALES = ("smoke", "laptop", "paper")  # small to large; beside them "fast" is another training than the paper's, and
-# "long" its full length on a part of its data: drawn only where they are asked for
+SCALES = ("smoke", "laptop", "paper")  # small to large. Beside them, drawn only where they are asked for: "fast", which
+# is another training than the paper's, and "long", as many epochs as the paper's of a part of its data
 SCALED = (  # what differs between scales
     "scale", "epochs", "steps", "seed", "data_source", "train_rows", "val_rows", "test_rows", "grid", "network",
     "batch_size", "learning_rate", "schedule", "optimiser", "importance_samples", "refit_steps", "refit_samples",

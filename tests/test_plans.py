@@ -98,11 +98,14 @@ def test_uci(name):
     assert plan.sampler.name == "LAIR T=10 R=1 final resampling"
 
 
-def test_the_long_training_of_miniboone_is_the_papers_judged_as_the_laptops():
-    laptop, long, paper = (EXPERIMENTS["miniboone"].scales[name] for name in ("laptop", "long", "paper"))
-    assert (long.length, long.evaluate_every, long.seeds) == (paper.length, paper.evaluate_every, SEEDS[:2])
-    shorter = dataclasses.replace(long, steps=600, evaluate_every=15, seeds=laptop.seeds)
-    assert shorter == laptop and laptop.data == "partial"
+def test_the_long_training_of_miniboone_has_the_papers_epochs_and_is_judged_as_the_laptops():
+    plan = EXPERIMENTS["miniboone"]
+    laptop, long, paper = (plan.scales[name] for name in ("laptop", "long", "paper"))
+    steps = {rows: -(-rows // plan.settings.batch_size) for rows in (29_556, 1523 + 3284)}  # of an epoch
+    assert long.steps / steps[4807] == pytest.approx(paper.steps / steps[29_556], rel=0.01)
+    assert (long.evaluate_every * 40, long.seeds, long.missing) == (long.steps, SEEDS[:3], ())
+    same = ("data", "test_rows", "importance_samples", "refit_steps", "refit_samples", "network", "budgets")
+    assert all(getattr(long, name) == getattr(laptop, name) for name in same)
 
 
 @pytest.mark.parametrize("name", UCI)
