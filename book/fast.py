@@ -71,6 +71,9 @@ caption += "shorter, on a processor with bfloat16 and on one without. Time of a 
 caption += f"{cost.caption(measured, '')} Without: {cost.caption(emulated, '')}"
 source = recipe.comparison(*shown, measured, emulated)
 book.text("verdict", recipe.sentence(*shown))
+second = {run.request["seed"] for run in fast} & set(recipe.SECOND_SAMPLE["MVAE"])
+ended = {run.request["seed"] for run in slow} & second
+book.text("second", f"{len(second)} of their short runs and {len(ended)} of those of the paper's settings have ended")
 book.table("comparison", "tab-fast", caption, source)
 caption = f"As {{numref}}`tab-fast`, of the recipe that was given up. {figures.caption(first)}"
 book.table("first", "tab-fast-first", caption, recipe.first_table(shown[0], first))
@@ -90,7 +93,8 @@ book.table("first", "tab-fast-first", caption, recipe.first_table(shown[0], firs
 # settings end wherever the constant rate has taken them, and scatter more than twice as widely. Five of the pairs were
 # planned, and three were added when five had left it open; we stopped there. In those three short runs Muon worked in
 # float32, in the others in bfloat16. To settle it, sixteen further seeds were chosen before any of them was run
-# (`recipe.SECOND_SAMPLE`); they will decide alone.
+# (`recipe.SECOND_SAMPLE`). Once they are complete they decide alone, and until then they count for nothing:
+# {glue:text}`second`.
 
 # %% tags=["remove-output", "hide-input"]
 fig = recipe.figure(*shown, measured)

@@ -144,6 +144,36 @@ def _figure12_line(ax: Axes, runs: Sequence[Record], method: str) -> None:
         ax.fill_between(steps, low, high, color=colour(method), alpha=0.2, linewidth=0)
 
 
+def by_length(records: Sequence[Record], name: str) -> Figure:
+    """Test log-likelihood against the number of training steps, a panel per fraction of missing values, on one table.
+
+    Line: mean of the runs; dots: runs. At the right edge the paper's means. The axis of each panel starts where the
+    runs do.
+    """
+    shares = sorted({r.request["missing"] for r in records}) or list(FRACTIONS)
+    fig, axes = panels(1, len(shares), height=2.7, squeeze=False)
+    lengths = sorted({r.request["steps"] for r in records})
+    for ax, missing in zip(axes[0], shares, strict=True):
+        here = select(records, missing=missing)
+        for method in FIGURE2:
+            ours, shift = _values(here, name, method, "steps"), 1.04 ** (3 * _place(method))
+            ax.plot([n * shift for n in ours], [np.mean(v) for v in ours.values()], color=colour(method), linewidth=1.0)
+            for steps, values in ours.items():
+                dots = {"color": colour(method), "markersize": 2.8, "markeredgewidth": 0}
+                ax.plot([steps * shift] * len(values), values, "o", **dots)
+            if paper := reference.numbers(3, name, missing=missing).get(method):
+                edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}
+                at = 1.08 + 0.05 * _place(method)
+                ax.plot([at], [paper["mean"]], **HOLLOW | {"markersize": 2.8}, markeredgecolor=colour(method), **edge)
+        _empty(ax, here, name)
+        ax.set(title=f"{TITLES[name]}, {100 * missing:g} % missing", xlabel="training steps", xscale="log")
+        ax.set_xticks(lengths, map(str, lengths))
+        ax.minorticks_off()
+    axes[0, 0].set_ylabel("test log-likelihood (nats per row)")
+    _legends(fig, "paper, its own rows and steps")
+    return fig
+
+
 # ---- images ------------------------------------------------------------------------------------------------
 
 

@@ -8,11 +8,10 @@ import numpy as np
 from . import reference
 from .captions import OF_SCORES
 from .claims import PARTS, Claim, claims
-from .intervals import paired_interval
 from .plans import EXPERIMENTS
-from .records import Record, by_seed, select
+from .records import Record, select
 from .reference import FIGURE2, TITLES
-from .tables import finding, markdown, nats, number
+from .tables import finding, markdown, number
 from .verdicts import difference, examine
 
 VALIDATION = {"mnist": 6000, "omniglot": 194}  # images, all that there are
@@ -209,50 +208,20 @@ def statements_table(records: Sequence[Record], figure: str, experiments: Sequen
 # ---- a longer training -------------------------------------------------------------------------------------
 
 
-def gains_table(short: Sequence[Record], long: Sequence[Record]) -> str:
-    """What a longer training gains: test log-likelihood in nats per row after either, mean over the seeds that have
-    both, the difference with its 95 % interval, and the paper's mean. Of the runs of one data set of Fig. 3."""
+def lengths_table(records: Sequence[Record]) -> str:
+    """What the paper says about Fig. 3, held against each length of training, with the difference in the paper's
+    numbers. The runs are of one data set; left out is what compares fractions."""
+    lengths = sorted({run.request["steps"] for run in records})
     rows = []
-    for missing, method in sorted({(r.request["missing"], r.request["method"]) for r in long}, key=_in_order):
-        where = {"missing": missing, "method": method}
-        before, after = (by_seed(select(runs, **where)) for runs in (short, long))
-        shared = sorted(before.keys() & after.keys())
-        if shared:
-            pairs = np.array([(before[seed], after[seed]) for seed in shared])
-            paper = reference.mean(reference.numbers(3, long[0].request["experiment"], missing=missing).get(method, {}))
-            numbers = [known(value, ".2f") for value in (*pairs.mean(0), paper)]
-            gain = nats(paired_interval(pairs[:, 1] - pairs[:, 0]))
-            rows.append([f"{100 * missing:g} %", method, len(shared), *numbers[:2], gain, numbers[2]])
-    return markdown(["missing", "method", "seeds", *_lengths(short, long), "gain", "paper"], rows)
-
-
-def lengths_table(short: Sequence[Record], long: Sequence[Record]) -> str:
-    """What the paper says about Fig. 3, held against two lengths of training, over the seeds that all the runs behind a
-    line have. Of one data set; left out is what no longer run is about, and what compares fractions.
-    """
-    rows = []
-    for missing in sorted({run.request["missing"] for run in long}):
+    for missing in sorted({run.request["missing"] for run in records}):
         for claim in claims("fig3"):
-            experiment = long[0].request["experiment"]
+            experiment = records[0].request["experiment"]
             if claim.varies or not claim.about(experiment, missing):
                 continue
-            runs = [select(some, missing=missing) for some in (short, long)]
-            sides = [by_seed(select(some, method=side.method)).keys() for some in runs for side in claim.sides]
-            shared = set.intersection(*map(set, sides))
-            found = [examine(claim, [r for r in some if r.request["seed"] in shared]) for some in runs]
-            if shared:
-                paper = known(difference(claim, 3, experiment, missing), "+.2f")
-                rows.append([f"{100 * missing:g} %", claim, *(finding(one, claim) for one in found), paper])
-    return markdown(["missing", "the paper says", *_lengths(short, long), "paper"], rows)
-
-
-def _lengths(*groups: Sequence[Record]) -> list[str]:
-    """Such as ["600 steps", "1 800 steps"]."""
-    return [", ".join(f"{plain(n)} steps" for n in sorted({r.request["steps"] for r in runs})) for runs in groups]
-
-
-def _in_order(setting: tuple[float, str]) -> tuple[float, int]:
-    return setting[0], FIGURE2.index(setting[1])
+            found = [examine(claim, select(records, missing=missing, steps=steps)) for steps in lengths]
+            paper = known(difference(claim, 3, experiment, missing), "+.2f")
+            rows.append([f"{100 * missing:g} %", claim, *(finding(one, claim) for one in found), paper])
+    return markdown(["missing", "the paper says", *(f"{plain(steps)} steps" for steps in lengths), "paper"], rows)
 
 
 def refit_sentence(records: Sequence[Record]) -> str:

@@ -14,7 +14,19 @@ import pytest
 import tiny
 import torch
 
-from lib import checkpoints, datasets, evaluation, experiments, locks, methods, missingness, models, records, training
+from lib import (
+    checkpoints,
+    datasets,
+    evaluation,
+    experiments,
+    locks,
+    methods,
+    missingness,
+    models,
+    recipe,
+    records,
+    training,
+)
 from lib.reference import CONTROLS, FIGURE2
 
 REAL = experiments.EXPERIMENTS["mog"]
@@ -161,7 +173,7 @@ def test_committed_records_still_answer_todays_requests(monkeypatch):
     """A change of what is asked would silently make every record anew."""
     monkeypatch.setitem(experiments.EXPERIMENTS, "mog", REAL)
     monkeypatch.setattr(experiments, "_content", lambda *of: SimpleNamespace(source="authors"))
-    more = (2022011855, 2022011866, 2022011877)  # of MVAE, for the page of the shorter training
+    more = (2022011855, 2022011866, 2022011877, *recipe.SECOND_SAMPLE["MVAE"])  # for the page of the shorter training
     for name in ("mog", "mog-complete", "mog-rejection", "mog-oracles", "mog-snr"):
         every = CONTROLS if experiments.EXPERIMENTS[name].imputers else [*methods.METHODS]
         grid = {"methods": every, "seeds": experiments.SEEDS + more}

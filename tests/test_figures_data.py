@@ -131,6 +131,26 @@ def test_figure13_draws_medians_over_latent_dimensions():
     assert words(fig)["not run"] == 1
 
 
+def test_likelihood_by_length_has_a_panel_per_fraction_and_the_papers_means():
+    runs = [
+        table_run("miniboone", method, seed, value, missing=missing, steps=steps)
+        for method, value in (("MVAE", -20.0), ("MissSVAE", -21.0))
+        for missing in (0.5, 0.8)
+        for steps in (600, 1800)
+        for seed in (1, 2)
+    ]
+    fig = figures.by_length(runs, "miniboone")
+    assert [ax.get_title() for ax in fig.axes] == ["MINIBOONE, 50 % missing", "MINIBOONE, 80 % missing"]
+    lines = [line for line in fig.axes[0].lines if line.get_color() == figures.colour("MVAE")]
+    (mean,) = [line for line in lines if line.get_linestyle() == "-"]
+    assert list(mean.get_ydata()) == [-20.0, -20.0] and mean.get_xdata()[1] == pytest.approx(3 * mean.get_xdata()[0])
+    assert sum(len(line.get_xdata()) for line in lines if line is not mean) == 4  # a dot per run
+    hollow = [line for line in fig.axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert len(hollow) == len(FIGURE2)
+    assert len(figures.by_length([], "miniboone").axes) == 3  # says three times that nothing was run
+    assert words(figures.by_length([], "miniboone"))["not run"] == 3
+
+
 def test_bound_curves_take_training_rows_where_no_others_are():
     with_validation, without = table_run("gas", value=-1.0), table_run("miniboone", value=-2.0)
     del without.history["validation_bound"]
