@@ -147,8 +147,7 @@ def _figure12_line(ax: Axes, runs: Sequence[Record], method: str) -> None:
 def by_length(records: Sequence[Record], name: str) -> Figure:
     """Test log-likelihood against the number of training steps, a panel per fraction of missing values, on one table.
 
-    Line: mean of the runs; dots: runs. At the right edge the paper's means. The axis of each panel starts where the
-    runs do.
+    Line: mean of the runs; dots: runs. At the right edge the paper's means.
     """
     shares = sorted({r.request["missing"] for r in records}) or list(FRACTIONS)
     fig, axes = panels(1, len(shares), height=2.7, squeeze=False)
