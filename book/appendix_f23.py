@@ -19,7 +19,9 @@ scale: str = "recorded"  # recorded: train nothing; smoke, laptop, paper
 
 # %% tags=["hide-input"]
 import math
+from itertools import product
 
+import numpy as np
 import torch
 
 from lib import book, captions, experiments, figures, parameters, records, reference, tables, tables_data
@@ -95,6 +97,15 @@ apart = Claim("MVAE", ">", "MissSVAE", metric="fid")  # not claimed of MINIBOONE
 there = [run for run in rows if run.request["experiment"] == "miniboone" and run.request["missing"] == 0.8]
 found = examine(apart, there)
 book.text("fid-apart", f"{found.verdict} ({tables.measured(found, apart)})")
+boone = records.select(rows, experiment="miniboone")
+book.text("fid-apart-20", tables.measured(examine(apart, records.select(boone, missing=0.2)), apart))
+after = records.select(experiments.full_length("miniboone", "long"), missing=0.8)
+book.text("fid-apart-long", tables.measured(examine(apart, after), apart))
+plain = []
+for share, method in product((0.2, 0.8), ("MVAE", "MissSVAE")):
+    found = records.by_seed(records.select(boone, method=method, missing=share), "fid")
+    plain.append(np.mean([*found.values()] or [math.nan]))
+book.text("fid-plain", "MVAE {:.2f} and MissSVAE {:.2f} at 20 %, {:.2f} and {:.2f} at 80 %".format(*plain))
 book.text("fid-apart-paper", tables.number(difference(apart, 12, "miniboone"), "+.2f"))
 for name in reference.IMAGES:
     table(f"claims-latents-{name}", f"tab-images-claims-latents-{name}",
@@ -122,13 +133,15 @@ book.text("latents-word", "" if math.isnan(short + long) else shrinks if long > 
 # :format: myst
 # ```
 #
-# The verdicts are made as in {numref}`tab-claims`. Of this figure the paper says that it mimics the
-# likelihoods; the statements are those about {numref}`fig-uci`, turned round. So is the exception: that MissSVAE is
-# better than MVAE the paper does not claim of MINIBOONE. MVAE's FID minus MissSVAE's at 80 % missing is there
-# {glue:text}`fid-apart-paper` in the paper's figure. For the runs here the verdict would be:
-# {glue:text}`fid-apart`. That the difference grows with what is missing the paper says of this figure without
-# exception. Here it falls: MissSVAE is behind MVAE, most of all where most is missing, and in likelihood too
-# ({ref}`sec-uci-looked`).
+# The verdicts are made as in {numref}`tab-claims`. Of this figure the paper says that it mimics the likelihoods; the
+# statements are those about {numref}`fig-uci`, turned round. So is the exception: that MissSVAE is better than MVAE the
+# paper does not claim of MINIBOONE. FIDs differ by factors, and what is compared is their logarithms, as the paper's
+# figure draws them. MVAE's minus MissSVAE's at 80 % missing is there {glue:text}`fid-apart-paper`. For the runs here
+# the verdict would be: {glue:text}`fid-apart`. That the difference grows with what is missing the paper says of this
+# figure without exception. Here MissSVAE is behind at 20 % missing about as far, {glue:text}`fid-apart-20`, and the
+# statement is undecided. In FID itself the lag does grow with what is missing, since both do (on the average
+# {glue:text}`fid-plain`). After MINIBOONE's longer trainings ({ref}`sec-uci-looked`, where the likelihoods are) the
+# difference at 80 % is {glue:text}`fid-apart-long`.
 
 # %% tags=["remove-output", "hide-input"]
 book.figure("figure13", figures.figure13(images), figures.caption(images))
@@ -157,7 +170,8 @@ book.figure("longer", figures.bound_curves(ends, ["mnist"], both), captions.desc
 # :alt: Each method's bound against epochs, a row of panels per data set, a column per dimension of the latent.
 #
 # Each method's own bound on validation images during the trainings of {numref}`fig-latents`, one line per run. The
-# bounds are different ones; they show whether training has come to an end. {glue:text}`curves-caption`
+# bounds are different ones; they show whether training has come to an end. Early values may lie below the axis.
+# {glue:text}`curves-caption`
 # ```
 #
 # If a Gaussian encoder is too stiff, more latent dimensions might be a remedy as good as a mixture. The figure

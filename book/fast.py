@@ -97,18 +97,18 @@ book.table("first", "tab-fast-first", caption, recipe.first_table(shown[0], firs
 # {glue:text}`second`.
 
 # %% tags=["remove-output", "hide-input"]
-fig = recipe.figure(*shown, measured)
+fig = recipe.figure(*shown, measured, first)
 words = f"Paper's settings: {figures.caption(shown[0])} Fast: {figures.caption(shown[1])}"
 book.figure("fast", fig, f"{words} Time of a step: {cost.caption(measured, '')}")
 
 # %% [markdown]
 # ```{glue:figure} fast
 # :name: fig-fast
-# :alt: Four panels of rising curves; the blue ones of the short training end before the grey ones.
+# :alt: Four panels of rising curves; the blue and orange ones of short trainings end before the grey ones.
 #
 # Test log-likelihood against the time of training, one line per run; a dot ends each. The time is that of the steps
-# done, at the measured time of a step on one core, so that both trainings are on one clock whatever they ran on.
-# {glue:text}`fast-caption`
+# done, at the measured time of a step on one core, so that both trainings are on one clock whatever they ran on. Early
+# values may lie below the axis. The {ref}`first attempt <sec-fast-first>` is in it, too. {glue:text}`fast-caption`
 # ```
 #
 # Where the grey lines jump about a level, as those of DeMissVAE do, a rate that falls brings a run to rest. Where they

@@ -270,7 +270,8 @@ book.figure("curves", figures.bound_curves(here, names), figures.caption(here, s
 # :alt: Each method's bound against epochs, one panel per data set.
 #
 # Each method's own bound on validation images during training, one line per run. The bounds are different ones; they
-# show whether training has come to an end, not which model is better. {glue:text}`curves-caption`
+# show whether training has come to an end, not which model is better. Early values may lie below the axis.
+# {glue:text}`curves-caption`
 # ```
 
 # %% [markdown]

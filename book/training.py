@@ -328,7 +328,7 @@ table("sampler-table", "tab-sampler-cost", caption, cost.sampler_table(steps_tab
 # A process holds Python, PyTorch, its data, and what its largest step or its evaluation needs; {numref}`tab-footprint`
 # has all of it, for runs of scale `laptop` that were stopped early: DeMissVAE's sampler, which begins in the second
 # epoch, has worked on MINIBOONE alone. DeMissVAE's checkpoints hold the imputations of the whole training set. Peaks of
-# memory do not repeat exactly: an earlier measurement, not kept, differed by up to a fifth.
+# memory do not repeat exactly.
 
 # %% tags=["remove-cell"]
 length = f" of {footprint.provenance['steps']} steps" if footprint else ""

@@ -23,13 +23,14 @@ ZERO = "0"  # in place of the right method
 SCORE = "test_log_likelihood"
 METRICS = {  # metric of a record -> words; the log-likelihood goes without saying
     SCORE: "",
-    "fid": "FID",
+    "fid": "ln FID",
     "snr_phi": r"SNR of $\phi$",
     "snr_theta": r"SNR of $\theta$",
     "encoder_kl": "misfit of the encoder",
     "nongaussian_complete": "non-Gaussianity of complete posteriors",
     "nongaussian_observed": "non-Gaussianity of incomplete posteriors",
 }
+LOGARITHMIC = ("fid",)  # compared by their logarithms, as the paper's figure draws them: they differ by factors
 
 
 class Side(NamedTuple):

@@ -19,6 +19,7 @@ from .records import Record, select
 from .reference import FIGURE2, FRACTIONS, IMAGES, LATENTS, TITLES, UCI
 
 BAND = (0.05, 0.95)  # quantiles over runs
+POINTS = 50  # of a curve at most, evenly spaced: more make a page heavy and are not told apart
 HOLLOW = {"marker": "o", "markersize": 3.6, "markerfacecolor": "white", "markeredgewidth": 0.8, "linestyle": ""}
 GREY = {"color": "0.72", "linewidth": 0.7, "zorder": 1}
 
@@ -35,6 +36,11 @@ def _values(records: Sequence[Record], experiment: str, method: str, key: str) -
 def _place(method: str) -> float:
     """Of a method among the seven, from -1 to 1."""
     return (FIGURE2.index(method) - 3) / 3
+
+
+def _some(count: int) -> np.ndarray:
+    """Places of the points of a curve that are drawn, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, POINTS)).astype(int))
 
 
 def _empty(ax: Axes, records: Sequence[Record], experiment: str, **request) -> None:
@@ -106,24 +112,25 @@ def figure12(records: Sequence[Record], experiments: Sequence[str] = UCI) -> Fig
     Line: median of the runs; band: 5 % to 95 % quantiles. At the right edge the paper's last values, as true FID: its
     axis is labelled in powers of ten where powers of e were drawn.
     """
-    fig, axes = panels(len(experiments), len(FRACTIONS), height=1.75, sharey="row", squeeze=False)
-    for row, name in zip(axes, experiments, strict=True):
+    return _fid_rows([(name, TITLES[name], records) for name in experiments])
+
+
+def fid_by_length(records: Sequence[Record], name: str) -> Figure:
+    """The same of one table, a row per length of training."""
+    lengths = sorted({r.request["steps"] for r in records})
+    rows = [(name, f"{steps} steps", select(records, steps=steps)) for steps in lengths]
+    return _fid_rows(rows or [(name, TITLES[name], [])])
+
+
+def _fid_rows(rows: Sequence[tuple[str, str, Sequence[Record]]]) -> Figure:
+    """rows: experiment, title and records of each row of panels."""
+    fig, axes = panels(len(rows), len(FRACTIONS), height=1.75, sharey="row", squeeze=False)
+    for row, (name, title, records) in zip(axes, rows, strict=True):
         for ax, missing in zip(row, FRACTIONS, strict=True):
-            ax.set_yscale("log")
-            for method in FIGURE2:
-                _figure12_line(ax, select(records, experiment=name, method=method, missing=missing), method)
-                stats = reference.numbers(12, name, missing=missing)[method]
-                edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}
-                x = 1.09 + 0.055 * _place(method)
-                ends = [stats.get(end, stats["median"]) for end in ("lo", "hi")]
-                ax.plot([x, x], ends, **GREY, **edge)
-                ax.plot([x], [stats["median"]], **HOLLOW | {"markersize": 2.8}, markeredgecolor=colour(method), **edge)
-            _empty(ax, records, name, missing=missing)
-            ax.set_title(f"{TITLES[name]}, {100 * missing:g} % missing")
-            if select(records, experiment=name, missing=missing):
-                ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-            else:
-                ax.set_xticks([])
+            here = select(records, experiment=name, missing=missing)
+            _fid_panel(ax, here, reference.numbers(12, name, missing=missing))
+            _empty(ax, here, name)
+            ax.set_title(f"{title}, {100 * missing:g} % missing")
         row[0].set_ylabel("FID")
     for ax in axes[-1]:
         ax.set_xlabel("training step")
@@ -131,13 +138,29 @@ def figure12(records: Sequence[Record], experiments: Sequence[str] = UCI) -> Fig
     return fig
 
 
-def _figure12_line(ax: Axes, runs: Sequence[Record], method: str) -> None:
+def _fid_panel(ax: Axes, records: Sequence[Record], paper: Mapping[str, dict]) -> None:
+    ax.set_yscale("log")
+    for method in FIGURE2:
+        _fid_line(ax, select(records, method=method), method)
+        stats = paper[method]
+        edge = {"transform": ax.get_yaxis_transform(), "clip_on": False}
+        x = 1.09 + 0.055 * _place(method)
+        ends = [stats.get(end, stats["median"]) for end in ("lo", "hi")]
+        ax.plot([x, x], ends, **GREY, **edge)
+        ax.plot([x], [stats["median"]], **HOLLOW | {"markersize": 2.8}, markeredgecolor=colour(method), **edge)
+    if records:
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    else:
+        ax.set_xticks([])
+
+
+def _fid_line(ax: Axes, runs: Sequence[Record], method: str) -> None:
     runs = [r for r in runs if r.finished and r.history.get("fid")]
     if not runs:
         return
     count = min(len(r.history["fid"]) for r in runs)
-    steps = np.array(runs[0].history["evaluation_step"][:count])
-    values = np.array([r.history["fid"][:count] for r in runs], float)  # [runs, steps]
+    steps = np.array(runs[0].history["evaluation_step"])[_some(count)]
+    values = np.array([r.history["fid"][:count] for r in runs], float)[:, _some(count)]  # [runs, steps]
     low, middle, high = np.quantile(values, [BAND[0], 0.5, BAND[1]], axis=0)
     ax.plot(steps, middle, color=colour(method), linewidth=1.0)
     if len(runs) > 1:
@@ -252,7 +275,8 @@ def bound_curves(
     """Each method's own bound on the validation rows during training, a panel per experiment, a line per run.
 
     Where no run has validation rows, on the training rows; there DeMissVAE is left out, whose bound is logged without
-    its entropy. The axis starts below the lowest value of the second half of any training.
+    its entropy. The axis starts below the lowest value of the second half of any training; earlier ones may lie below.
+    Of a long training some epochs are drawn.
 
     settings: words -> part of a request; with them a row per experiment has a panel for each.
     """
@@ -269,7 +293,9 @@ def bound_curves(
         methods |= {run.request["method"] for run in drawn}
         for run in drawn:
             values = np.array(run.history[bound], float)
-            ax.plot(run.history["epoch"], values, color=colour(run.request["method"]), linewidth=0.9, alpha=0.9)
+            some = _some(len(values))
+            epochs = np.array(run.history["epoch"])[some]
+            ax.plot(epochs, values[some], color=colour(run.request["method"]), linewidth=0.9, alpha=0.9)
             late.append(values[len(values) // 2 :])
         late = np.concatenate(late) if late else np.empty(0)
         late = late[np.isfinite(late)]

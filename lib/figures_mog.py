@@ -118,9 +118,10 @@ def by_budgets(records: Sequence[Record]) -> dict[str, list[Record]]:
     return {f"budget {budget}": select(records, budget=budget) for budget in BUDGETS}
 
 
-def training_curves(records: Mapping[str, Sequence[Record]]) -> Figure:
-    """Test log-likelihood during training, one panel per title, one line per run.
+def training_curves(records: Mapping[str, Sequence[Record]], what: str = "test_log_likelihood") -> Figure:
+    """Test log-likelihood during training, or another part of a history, one panel per title, one line per run.
 
+    what: "validation_bound" is each method's own bound, known after every epoch; likelihoods are of a few epochs.
     The vertical axis starts below the lowest value of the second half of any training; earlier values may lie
     below it.
     """
@@ -128,10 +129,10 @@ def training_curves(records: Mapping[str, Sequence[Record]]) -> Figure:
     found = {r.request["method"] for runs in records.values() for r in runs}
     late, methods = [], [method for method in PALETTE if method in found]
     for ax, (title, runs) in zip(axes[0], records.items(), strict=True):
-        runs = [r for r in runs if r.history.get("evaluation_epoch")]
+        runs = [r for r in runs if r.history.get(what)]
         for run in sorted(runs, key=lambda r: methods.index(r.request["method"])):
-            epochs = np.array(run.history["evaluation_epoch"])
-            values = np.array(run.history["test_log_likelihood"], float)
+            epochs = np.array(run.history["epoch" if what.endswith("bound") else "evaluation_epoch"])
+            values = np.array(run.history[what], float)
             ax.plot(epochs, values, color=colour(run.request["method"]), linewidth=0.9, alpha=0.9)
             late.append(values[(epochs >= epochs[-1] / 2) & np.isfinite(values)])
         if not runs:
@@ -140,7 +141,7 @@ def training_curves(records: Mapping[str, Sequence[Record]]) -> Figure:
         else:
             ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         ax.set(title=title, xlabel="epoch")
-    axes[0, 0].set_ylabel("test log-likelihood (nats per row)")
+    axes[0, 0].set_ylabel(f"{what.replace('_', ' ').replace('log l', 'log-l')} (nats per row)")
     late = np.concatenate(late) if late else np.empty(0)
     if late.size:
         margin = 0.1 * max(np.ptp(late), 0.1)

@@ -15,7 +15,7 @@ from .records import SCALES, Record, largest_scale, select
 from .reference import TITLES
 from .tables import difference_form, finding, markdown, measured, number
 from .tables_data import deviations
-from .verdicts import NOT_COMPARABLE, NOT_RUN, VERDICTS, Finding, difference, examine
+from .verdicts import FAILS, NOT_COMPARABLE, NOT_RUN, VERDICTS, Finding, difference, examine, verdict
 
 Records = Mapping[str, Sequence[Record]]
 WITHOUT_RUNS = {"fig7": ("partial", "nothing is trained; without the authors' file, another draw of the same recipe")}
@@ -74,19 +74,31 @@ def count(records: Records, parts: Iterable[str] = PARTS) -> Counter:
     return Counter(outcome.finding.verdict for part in parts for outcome in outcomes(records, part))
 
 
+def several(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
+
+
 def count_sentence(records: Records) -> str:
     """Such as "Of 300 comparisons 20 hold, 3 do not hold, 77 are undecided at this scale and 200 were not run."."""
     found = count(records)
     holds, fails, undecided, absent, apart = (found[verdict] for verdict in VERDICTS)
-
-    def several(number: int, one: str, more: str) -> str:
-        return f"{number} {one if number == 1 else more}"
 
     return (
         f"Of {found.total()} comparisons {several(holds, 'holds', 'hold')}, "
         f"{several(fails, 'does not hold', 'do not hold')}, {several(undecided, 'is', 'are')} undecided at this scale, "
         + (f"{several(apart, 'is', 'are')} between runs that are not comparable, " if apart else "")
         + f"and {several(absent, 'was', 'were')} not run."
+    )
+
+
+def paper_sentence(records: Records) -> str:
+    """How many of the statements that do not hold the paper's own numbers contradict, too."""
+    fails = [(part, o) for part in PARTS for o in outcomes(records, part) if o.finding.verdict == FAILS]
+    known = [(o, value) for part, o in fails if np.isfinite(value := paper(part, o))]
+    there = sum(verdict(o.claim, value, value) == FAILS for o, value in known)
+    return (
+        f"Of the {len(fails)} that do not hold here, {len(known)} can be held against the paper's own numbers, and "
+        f"those contradict the statement, with our margin, in {several(there, 'case', 'cases')}, too."
     )
 
 
@@ -101,7 +113,7 @@ def summary_table(records: Records) -> str:
         cells = (
             [found[verdict] or "" for verdict in verdicts] if found else ["no statement", *[""] * (len(verdicts) - 1)]
         )
-        rows.append([_link(figure), *cells, figure_status(records, figure)[0]])
+        rows.append([link(figure), *cells, figure_status(records, figure)[0]])
     return markdown(["in the paper", *verdicts, "run"], rows)
 
 
@@ -173,7 +185,7 @@ def figure_status(records: Records, figure: str) -> tuple[str, str]:
     """
     if figure in WITHOUT_RUNS:
         return WITHOUT_RUNS[figure]
-    wanted, found = _wanted(figure), _found(records, figure)
+    wanted, found = _wanted(figure), found_runs(records, figure)
     lacking = [want[:3] for want, runs in zip(wanted, found, strict=True) if not runs]
     absent = "; ".join(_absent(wanted, lacking))
     if len(lacking) == len(wanted):
@@ -212,7 +224,7 @@ def _wanted(figure: str) -> list[tuple]:
     ]
 
 
-def _found(records: Records, figure: str) -> list[list[Record]]:
+def found_runs(records: Records, figure: str) -> list[list[Record]]:
     """The finished runs of each of these."""
     records = _compared(records, figure)
     found = []
@@ -224,30 +236,9 @@ def _found(records: Records, figure: str) -> list[list[Record]]:
     return found
 
 
-def cost_table(records: Records) -> str:
-    """What the runs of each figure took: of a processor core-hours, of a GPU minutes. A run may be in several rows."""
-    rows = []
-    for figure in figures():
-        runs = {id(r): r for found in _found(records, figure) for r in found}.values()
-        cells = []
-        facts = [r.provenance for r in runs]
-        before = [(part["device"], part["seconds"]) for f in facts for part in f.get("elsewhere", ())]
-        for unit, on_core in ((3600, True), (60, False)):
-            here = [f for f in facts if (f.get("device") == "cpu") == on_core]
-            moved = [seconds for device, seconds in before if (device == "cpu") == on_core]
-            for name, more in (("train_seconds", moved), ("evaluation_seconds", [])):
-                known = [f[name] for f in here if name in f] + more
-                some = "" if all(name in f for f in here) else "more than "  # older records do not say
-                total = sum(known) / unit
-                cells.append(f"{some}{total:{'.1f' if total >= 0.1 else '.2f'}}" if known else "")
-        rows.append([_link(figure), len(runs) or "", *cells])
-    head = ["in the paper", "runs", "training, core-hours", "evaluation, core-hours"]
-    return markdown([*head, "training, GPU-minutes", "evaluation, GPU-minutes"], rows)
-
-
 def status_table(records: Records) -> str:
     """`figure_status` of all figures."""
-    rows = [[_link(name), *figure_status(records, name)] for name in figures()]
+    rows = [[link(name), *figure_status(records, name)] for name in figures()]
     return markdown(["in the paper", "run", "how"], rows)
 
 
@@ -311,7 +302,7 @@ def title(figure: str) -> str:
     return "Fig. 7" if figure in WITHOUT_RUNS else PARTS[parts_of(figure)[0]].title.split(",")[0]
 
 
-def _link(figure: str) -> str:
+def link(figure: str) -> str:
     """To what shows the figure in this book."""
     label = "fig-mog-density" if figure in WITHOUT_RUNS else PARTS[parts_of(figure)[0]].label
     return _linked(title(figure), label)

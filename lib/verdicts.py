@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import reference
-from .claims import ZERO, Claim, Side
+from .claims import LOGARITHMIC, ZERO, Claim, Side
 from .intervals import paired_interval, rows_interval, spread_interval, welch_interval
 from .records import Record, by_seed
 
@@ -24,9 +24,10 @@ class Finding:
     verdict: "holds" or "does not hold" where the whole interval agrees with the claim or contradicts it, else
     "undecided at this scale"; "not comparable" where the sides were run at different scales, lengths, data or
     whatever else a request holds, "not run" where one of them was not. `value` in [`low`, `high`] is the difference
-    of means, left minus right, in the metric's unit ("grows": of two such differences), or for "steadier" the ratio
-    of standard deviations, right over left. `runs` are pairs of runs of one seed if `paired`, else the runs of both
-    sides together. over_rows: the interval is over rows of data, of one run of each side. scale: of the runs.
+    of means, left minus right, in the metric's unit or of its logarithm ("grows": of two such differences), or for
+    "steadier" the ratio of standard deviations, right over left. `runs` are pairs of runs of one seed if `paired`,
+    else the runs of both sides together. over_rows: the interval is over rows of data, of one run of each side.
+    scale: of the runs.
     """
 
     verdict: str
@@ -67,12 +68,14 @@ def examine(claim: Claim, records: Sequence[Record]) -> Finding:
     else:
         interval = paired_interval(a - b) if paired else welch_interval(a, b)
     runs = len(a) if paired else len(a) + len(b)
-    return Finding(_verdict(claim, *interval[1:]), *interval, runs, paired, over_rows, sides[0][0].request["scale"])
+    return Finding(verdict(claim, *interval[1:]), *interval, runs, paired, over_rows, sides[0][0].request["scale"])
 
 
 def _values(claim: Claim, sides: Sequence[Sequence[Record]], suffix: str) -> list[dict[int, float]]:
     """Left and right, seed -> metric; for "grows" the differences at equal seeds. suffix: "_se" for its error."""
     values = [by_seed(runs, side.metric + suffix) for side, runs in zip(claim.sides, sides, strict=True)]
+    if claim.metric in LOGARITHMIC:
+        values = [{seed: math.log(value) for seed, value in some.items()} for some in values]
     if claim.relation == "grows":  # what is compared are then the differences at equal seeds
         pairs = values[:2], values[2:]
         return [{seed: a[seed] - b[seed] for seed in a.keys() & b.keys()} for a, b in pairs]
@@ -83,7 +86,8 @@ def _all_known(values: dict[int, float]) -> bool:
     return not any(map(math.isnan, values.values()))
 
 
-def _verdict(claim: Claim, low: float, high: float) -> str:
+def verdict(claim: Claim, low: float, high: float) -> str:
+    """What an interval of the difference says about a claim."""
     if claim.relation == "~":
         least, most = -claim.margin, claim.margin
     else:
@@ -109,13 +113,15 @@ def _setting(record: Record, varies: str) -> str:
 def difference(claim: Claim, figure: int, experiment: str, missing: float = 0.8) -> float:
     """What a claim compares, in the paper's own numbers: difference of its means, nan where it has not both.
 
-    Of Figs 12 and 13 the difference of medians; for "grows" that of the differences; nan for "steadier".
+    Of Figs 12 and 13 that of medians, of Fig. 12 of their logarithms; for "grows" that of the differences; nan for
+    "steadier".
     """
     if claim.relation == "steadier":
         return math.nan
 
     def value(side: Side) -> float:
         setting = {claim.varies: side.value} if claim.varies else {"missing": missing}
-        return reference.mean(reference.numbers(figure, experiment, **setting).get(side.method, {}))
+        found = reference.mean(reference.numbers(figure, experiment, **setting).get(side.method, {}))
+        return math.log(found) if side.metric in LOGARITHMIC else found
 
     return sum(sign * value(side) for sign, side in zip((1, -1, -1, 1), claim.sides, strict=False))

@@ -10,8 +10,8 @@ from lib.intervals import paired_interval, rows_interval, spread_interval
 from lib.methods import METHODS
 from lib.plans import EXPERIMENTS
 from lib.records import Record, select
-from lib.reference import ELBO, FIGURE2, IMAGES, UCI, WEIGHTED
-from lib.verdicts import examine
+from lib.reference import ELBO, FIGURE2, IMAGES, UCI, WEIGHTED, numbers
+from lib.verdicts import difference, examine
 
 
 def run(method, seed, value, status="finished", metrics=None, **request):
@@ -269,7 +269,7 @@ def test_every_claim_is_about_known_methods_and_metrics_and_reads_differently():
         assert len({str(claim) for claim in part.claims}) == len(part.claims) > 0
     assert str(claims("fig4 mnist")[0]) == "MissVAE ≥ MVAE (within 2)"
     assert str(claims("fig2")[0]) == "MissSVAE > MissVAE" and len(claims("fig2")) == 7
-    assert str(claims("fig12")[2]) == "FID: MVAE further above MissSVAE at 80 % missing than at 20 %"
+    assert str(claims("fig12")[2]) == "ln FID: MVAE further above MissSVAE at 80 % missing than at 20 %"
     larger = [str(claim) for claim in claims("fig13 omniglot")][:2]
     assert larger == [
         "MVAE with 200 latents above that with 25", "MissVAE with 25 latents not below that with 200 (within 2)"
@@ -281,6 +281,17 @@ def test_every_claim_is_about_known_methods_and_metrics_and_reads_differently():
 def test_a_low_fid_stands_for_a_high_likelihood():
     mirrored = {(claim.right, claim.left) for claim in claims("fig12")}
     assert mirrored == {(claim.left, claim.right) for claim in claims("fig3") if claim.relation in (">", "grows")}
+
+
+def test_fids_are_compared_by_their_logarithms():
+    claim = Claim("A", ">", "B", metric="fid")
+    some = [run(m, seed, -2.0, metrics={"fid": factor * (1 + seed)})
+            for m, factor in (("A", 3.0), ("B", 1.5)) for seed in range(3)]  # fmt: skip
+    finding = examine(claim, some)
+    assert (finding.value, finding.low, finding.high) == pytest.approx((np.log(2),) * 3)
+    theirs = [numbers(12, "miniboone", missing=0.8)[m]["median"] for m in ("MVAE", "MIWAE")]
+    apart = difference(Claim("MVAE", ">", "MIWAE", metric="fid"), 12, "miniboone")
+    assert apart == pytest.approx(np.log(theirs[0] / theirs[1]))
 
 
 def test_what_is_said_of_all_data_is_asked_of_all_data():

@@ -121,6 +121,17 @@ def test_training_curves_draw_every_run_and_ignore_the_start():
     assert -4 < fig.axes[0].get_ylim()[0] < -3.12  # the untrained model, at -90, does not set the scale
 
 
+def test_training_curves_of_bounds_have_a_point_per_epoch():
+    one = run("MVAE")
+    one.history.update(epoch=[1, 2, 3], validation_bound=[-9.0, -4.0, -3.5])
+    (ax,) = figures.training_curves({"one": [one, run("MIWAE")]}, "validation_bound").axes
+    (line,) = ax.lines  # the other has no such bound
+    assert line.get_xdata().tolist() == [1, 2, 3] and line.get_ydata()[-1] == -3.5
+    assert ax.get_ylabel() == "validation bound (nats per row)"
+    (ax,) = figures.training_curves({"one": [one]}).axes
+    assert ax.get_ylabel() == "test log-likelihood (nats per row)"
+
+
 def test_training_curves_of_failed_and_absent_runs():
     failed = run(value=None, status="failed")
     fig = figures.training_curves({"one": [failed, run("MIWAE")], "none": []})

@@ -93,6 +93,17 @@ def test_figure12_of_failed_runs_and_of_part_of_the_tables():
     assert len(fig.axes) == 3 and words(fig)["failed"] == 1 and words(fig)["not run"] == 2
 
 
+def test_fid_by_length_has_a_row_per_length():
+    runs = [table_run("miniboone", m, missing=0.5, steps=steps) for m in FIGURE2 for steps in (1800, 3800)]
+    fig = figures.fid_by_length(runs[:-1], "miniboone")
+    titles = [f"{steps} steps, {share} % missing" for steps in (1800, 3800) for share in (20, 50, 80)]
+    assert [ax.get_title() for ax in fig.axes] == titles and words(fig)["not run"] == 4
+    (ours,) = [line for line in lines(fig.axes[1], "DeMissVAE") if len(line.get_xdata()) == 5]
+    assert ours.get_ydata()[-1] == pytest.approx(0.5)
+    assert lines(fig.axes[4], "DeMissVAE") == [] != lines(fig.axes[4], "MissSIWAE")
+    assert words(figures.fid_by_length([], "miniboone"))["not run"] == 3
+
+
 # ---- images ------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +176,14 @@ def test_bound_curves_take_training_rows_where_no_others_are():
     ax = figures.bound_curves([failed, with_validation]).axes[0]
     assert ax.get_title() == "GAS" and [len(line.get_ydata()) for line in ax.lines] == [0, 4]
     assert words(figures.bound_curves([failed]))["failed"] == 1
+
+
+def test_bound_curves_of_long_trainings_keep_both_ends():
+    long = table_run("gas")
+    long.history.update(epoch=[*range(1, 761)], train_bound=[*range(760)], validation_bound=[*range(760)])
+    (line,) = figures.bound_curves([long], ("gas",)).axes[0].lines
+    x, y = line.get_data()
+    assert len(x) == 50 and (x[0], x[-1]) == (1, 760) and (y == x - 1).all()
 
 
 def test_bound_curves_draw_one_bound_in_a_panel():

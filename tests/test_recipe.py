@@ -2,7 +2,8 @@
 
 import pytest
 
-from lib import cost, recipe
+from lib import cost, recipe, records
+from lib.plans import SEEDS as SEEDS_OF_PLANS
 from lib.records import Record
 
 SEEDS = (1, 2, 3)
@@ -88,6 +89,20 @@ def test_time_is_that_of_the_steps_on_one_core():
     assert [len(ax.lines) for ax in fig.axes] == [12, 12, 12, 8]
     assert [len(ax.lines) for ax in recipe.figure(PAPER, FAST, None).axes] == [0] * 4
     assert rows(recipe.comparison(PAPER, FAST, None, MEASURED))["MVAE"][-2:] == ["not measured", "0.09"]
+
+
+def test_the_first_attempt_is_drawn_beside_both():
+    fig = recipe.figure(PAPER, FAST, MEASURED, FAST[3:5])
+    assert [len(ax.lines) for ax in fig.axes] == [12, 16, 12, 8]
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["paper's settings", "first attempt", "fast"]
+    assert len(recipe.figure(PAPER, FAST, MEASURED).legends[0].get_texts()) == 2
+
+
+def test_figures_of_the_paper_go_without_the_seeds_that_were_added():
+    some = runs("MVAE", [-3.0] * 2, scale="paper", epochs=500, seeds=(SEEDS[0], recipe.ADDED[0]))
+    assert recipe.without_added([*some, *PAPER[3:]]) == [some[0], *PAPER[3:]]
+    made = {r.request["seed"] for r in records.load("mog", scale="paper", method="MVAE")}
+    assert made >= {*SEEDS_OF_PLANS} and made - {*SEEDS_OF_PLANS} <= {*recipe.ADDED}
 
 
 def test_settings_are_those_of_the_plans():
