@@ -201,10 +201,11 @@ for name, parts in groups.items():
 #
 # ## Statement by statement
 #
-# Differences are left minus right, and in "gains more" the first such difference minus the second. Log-likelihoods
-# and divergences are in nats per row or image, an FID and a signal-to-noise ratio have no unit, and a low FID is a
-# good one. *Paper* is the same difference in numbers read from the paper's figure, where it could be read; of Figs. 12
-# and 13, which have medians, it is one of medians. It has the paper's scale, ours has the scale of the last column.
+# Differences are left minus right, and in "gains more" the first such difference minus the second. Log-likelihoods and
+# divergences are in nats per row or image, an FID and a signal-to-noise ratio have no unit. FIDs are compared by their
+# natural logarithms, and a low one is good. *Paper* is the same difference in numbers read from the paper's figure,
+# where it could be read; of Figs. 12 and 13, which have medians, it is one of medians. It has the paper's scale, ours
+# has the scale of the last column.
 #
 # ### The mixture of Gaussians
 #

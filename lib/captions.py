@@ -16,7 +16,7 @@ def describe(records: Iterable[Record], scored: bool = True) -> str:
     if not records:
         return "Not run."
     sources = dict.fromkeys(_source(r) for r in sorted(records, key=lambda r: str(r.request.get("data_source"))))
-    seeds = _values(records, "seed")
+    seeds = {r.request["seed"] for r in records}
     plural = "s" if len(seeds) > 1 else ""
     before = [part for r in records for part in r.provenance.get("elsewhere", ())]  # of runs that moved
     minutes = sum(r.provenance.get("minutes") or 0 for r in records) + sum(part["seconds"] for part in before) / 60
@@ -25,7 +25,7 @@ def describe(records: Iterable[Record], scored: bool = True) -> str:
     failed = sum(not r.finished for r in records)
     return (
         f"{_count(len(records), 'run')} at scale {_join(_values(records, 'scale'))}: "
-        f"{_length(records)}, {_reduced(records, scored)}seed{plural} {_join(seeds)}, {_join([*sources])}; "
+        f"{_length(records)}, {_reduced(records, scored)}seed{plural} {_join(_shortened(seeds))}, {_join([*sources])}; "
         f"{_join(devices)}, {minutes:,.1f} minutes of training in total; commit {_join(commits)}."
         + (f" Failed and not drawn: {_count(failed, 'run')}." if failed else "")
     )
@@ -83,6 +83,17 @@ def _values(records: list[Record], key: str) -> list[str]:
     found = {r.request.get(key, "unknown") for r in records}
     order = SCALES.index if key == "scale" and found <= set(SCALES) else lambda v: (isinstance(v, str), v)
     return [str(value) for value in sorted(found, key=order)]
+
+
+def _shortened(numbers: Iterable[int]) -> list[str]:
+    """In ascending order, of three or more in a row the first and the last: "1 to 3"."""
+    blocks: list[list[int]] = []
+    for value in sorted(numbers):
+        if blocks and value == blocks[-1][-1] + 1:
+            blocks[-1].append(value)
+        else:
+            blocks.append([value])
+    return [word for b in blocks for word in ([f"{b[0]} to {b[-1]}"] if len(b) > 2 else map(str, b))]
 
 
 def _count(number: int, noun: str) -> str:

@@ -23,7 +23,7 @@ ZERO = "0"  # in place of the right method
 SCORE = "test_log_likelihood"
 METRICS = {  # metric of a record -> words; the log-likelihood goes without saying
     SCORE: "",
-    "fid": "ln FID",
+    "fid": "log FID",
     "snr_phi": r"SNR of $\phi$",
     "snr_theta": r"SNR of $\theta$",
     "encoder_kl": "misfit of the encoder",

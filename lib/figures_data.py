@@ -116,7 +116,7 @@ def figure12(records: Sequence[Record], experiments: Sequence[str] = UCI) -> Fig
 
 
 def fid_by_length(records: Sequence[Record], name: str) -> Figure:
-    """The same of one table, a row per length of training."""
+    """FID of model samples during training on one table, a row per length of training (see `figure12`)."""
     lengths = sorted({r.request["steps"] for r in records})
     rows = [(name, f"{steps} steps", select(records, steps=steps)) for steps in lengths]
     return _fid_rows(rows or [(name, TITLES[name], [])])

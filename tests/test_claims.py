@@ -269,7 +269,7 @@ def test_every_claim_is_about_known_methods_and_metrics_and_reads_differently():
         assert len({str(claim) for claim in part.claims}) == len(part.claims) > 0
     assert str(claims("fig4 mnist")[0]) == "MissVAE ≥ MVAE (within 2)"
     assert str(claims("fig2")[0]) == "MissSVAE > MissVAE" and len(claims("fig2")) == 7
-    assert str(claims("fig12")[2]) == "ln FID: MVAE further above MissSVAE at 80 % missing than at 20 %"
+    assert str(claims("fig12")[2]) == "log FID: MVAE further above MissSVAE at 80 % missing than at 20 %"
     larger = [str(claim) for claim in claims("fig13 omniglot")][:2]
     assert larger == [
         "MVAE with 200 latents above that with 25", "MissVAE with 25 latents not below that with 200 (within 2)"

@@ -208,9 +208,11 @@ def test_a_failed_run_does_not_hide_finished_ones():
 def test_describe_says_everything_a_caption_needs():
     text = captions.describe([make(seed=1), make(seed=2), make(None, seed=3, status="failed")])
     assert text == (
-        "3 runs at scale laptop: 20 epochs, seeds 1, 2 and 3, the authors' data; Abacus 9 (1 thread), 3.8 minutes of "
+        "3 runs at scale laptop: 20 epochs, seeds 1 to 3, the authors' data; Abacus 9 (1 thread), 3.8 minutes of "
         "training in total; commit abc1234. Failed and not drawn: 1 run."
     )
+    several = captions.describe([make(seed=seed) for seed in (4, 1, 2, 7, 8, 9, 10)])
+    assert "seeds 1, 2, 4 and 7 to 10, the" in several
     mixed = captions.describe([make(scale="smoke", epochs=5), make(data_source="embedded")])
     assert "scale smoke and laptop: 5 and 20 epochs, seed 20220118, the authors' data and embedded data" in mixed
     assert captions.describe([]) == "Not run."
