@@ -111,7 +111,7 @@ book.text("mixtures", tables_paper.mixtures_cost(steps))
 # - **Other models.** The argument of {eq}`eq-posterior-mixture` needs nothing but a latent variable. The paper expects
 #   the same trouble in other deep latent variable models, and suggests to look at decomposed objectives there, as in
 #   Monte Carlo EM {cite:p}`wei1990`.
-# - **This book.** The runs of {numref}`fig-mog` are as long as the paper's and at least as many; most others are
+# - **This book.** The runs of {numref}`fig-mog` are as long as the paper's and as many; most others are
 #   short. What a longer training decides is listed, statement by statement, in
 #   {ref}`Does it reproduce? <sec-reproduce>`.
 

@@ -38,7 +38,6 @@ from lib import (
     missingness,
     objectives,
     parameters,
-    recipe,
     records,
     samplers,
     tables,
@@ -110,7 +109,7 @@ else:
         for paid in plan.budgets
         for run in experiments.run("mog", method=name, budget=paid, scale=scale)
     ]
-runs = [run for run in recipe.without_added(runs) if run.request["method"] in FIGURE2]
+runs = [run for run in runs if run.request["method"] in FIGURE2]
 
 # %% [markdown]
 # ## Results

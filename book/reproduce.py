@@ -44,7 +44,6 @@ runs = {
     for name in names
     if name in experiments.EXPERIMENTS
 }
-runs = {name: recipe.without_added(some) for name, some in runs.items()}
 every = tables_claims.used(runs)
 
 # %% tags=["remove-output", "hide-input"]
@@ -99,8 +98,9 @@ table("summary", "tab-verdicts", "Comparisons by verdict, and how much of each f
 # paired differences, at 95 %. Where fewer than two seeds are shared it is Welch's for two groups. "Varies less" is a
 # ratio of standard deviations, and its interval takes the runs as normal. Of every setting those runs count that have
 # the largest of the scales `smoke`, `laptop` and `paper` at which all methods of the figure were run. Nothing else
-# counts here: not the {ref}`shorter training <sec-fast>`, nor runs longer or shorter than their scale. What MINIBOONE's
-# statements become in its longer runs, of 1800 steps and of scale `long`, is in {numref}`tab-uci-lengths`.
+# counts here: not the {ref}`shorter training <sec-fast>` nor the seeds that were added for it, nor runs longer or
+# shorter than their scale. What the statements about MINIBOONE's likelihoods at each fraction become in its longer
+# runs, of 1800 steps and of scale `long`, is in {numref}`tab-uci-lengths`.
 #
 # - It **holds** when the whole interval agrees with the statement.
 # - It **does not hold** when the whole interval contradicts it.
@@ -162,13 +162,13 @@ for name, parts in groups.items():
 #
 # {numref}`tab-figure-cost` is what that cost, from the records. A core-hour is an hour that a run had a core, be it
 # shared with others; a run that serves two figures is counted for both, and in the last row once. In no figure of the
-# paper are the runs that a page looks into, the shorter training, the second trainings of {numref}`tab-repeats`, and
-# short runs in whose place a figure has longer ones. Evaluation is what comes after the training. The likelihoods and
-# FIDs of the learning curves, and on the mixture of Gaussians the final likelihood, are computed during it and timed in
-# neither column, and older records do not say what their evaluation took. On the GPU several processes ran side by
-# side. The table adds up the time of each, so that the device itself was busy for a fraction of these minutes. On
-# processors a few runs on images were halted for minutes in favour of others, and one evaluation on MINIBOONE for an
-# hour; their times include that.
+# paper are the runs that a page looks into, the shorter training and the seeds that were added for it, the second
+# trainings of {numref}`tab-repeats`, and short runs in whose place a figure has longer ones. Evaluation is what comes
+# after the training. The likelihoods and FIDs of the learning curves, and on the mixture of Gaussians the final
+# likelihood, are computed during it and timed in neither column, and older records do not say what their evaluation
+# took. On the GPU several processes ran side by side. The table adds up the time of each, so that the device itself was
+# busy for a fraction of these minutes. On processors a few runs on images were halted for minutes in favour of others,
+# and one evaluation on MINIBOONE for an hour; their times include that.
 #
 # ```{glue:md} cost
 # :format: myst

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from . import checkpoints, datasets, locks, models, names, records, scoring, training
 from .methods import get as get_method
-from .plans import EXPERIMENTS, SEEDS, TRAINING, Experiment, Scale
+from .plans import ADDED_SEEDS, EXPERIMENTS, SEEDS, TRAINING, Experiment, Scale
 from .provenance import of_training
 from .records import Record
 from .reference import FIGURE2
@@ -28,19 +28,21 @@ _SCALE = {
 }
 
 
-def recorded(experiment: str, scale: str | None = None, together: Sequence[str] = FIGURE2) -> list[Record]:
+def recorded(
+    experiment: str, scale: str | None = None, together: Sequence[str] = FIGURE2, *, added: bool = False
+) -> list[Record]:
     """The records a figure draws unless told otherwise: of each setting the largest scale that the methods share which
     it compares (see `records.largest_scale`), or the given one."""
-    return records.largest_scale(full_length(experiment, scale), together)
+    return records.largest_scale(full_length(experiment, scale, added=added), together)
 
 
-def full_length(experiment: str, scale: str | None = None) -> list[Record]:
+def full_length(experiment: str, scale: str | None = None, *, added: bool = False) -> list[Record]:
     """The records of every scale, or of the given one, that a figure may draw.
 
     Runs with another length than their scale's (`--epochs`), or made when the scale was another, are left out: a
     shortened paper run is no paper run. So are runs at a budget that no scale has, runs on made-up rows in place of
     real data, and those of scale "fast", which are trained otherwise and never share a figure's series with the paper's
-    settings.
+    settings. So are, unless `added`, the seeds that one method has beyond the others' (`plans.ADDED_SEEDS`).
     """
     plan = EXPERIMENTS[names.known("experiment", experiment, EXPERIMENTS)]
     every = [name for name in plan.scales if name in SCALES]
@@ -50,6 +52,8 @@ def full_length(experiment: str, scale: str | None = None) -> list[Record]:
     found = [r for r in found if facts[r.request["scale"]].items() <= r.request.items()]
     budgets = {budget for how in plan.scales.values() for budget in how.budgets}
     found = [r for r in found if r.request["budget"] in budgets]
+    if not added:
+        found = [r for r in found if r.request["seed"] not in ADDED_SEEDS.get(r.request["method"], ())]
     if plan.dataset == "mog":  # no figure has another fraction; a VAE of complete rows has none
         found = [r for r in found if r.request["missing"] in plan.missing or get_method(r.request["method"]).complete]
     else:

@@ -95,6 +95,8 @@ def paper_sentence(records: Records) -> str:
     """How many of the statements that do not hold the paper's own numbers contradict, too."""
     fails = [(part, o) for part in PARTS for o in outcomes(records, part) if o.finding.verdict == FAILS]
     known = [(o, value) for part, o in fails if np.isfinite(value := paper(part, o))]
+    if not known:
+        return ""
     there = sum(verdict(o.claim, value, value) == FAILS for o, value in known)
     return (
         f"Of the {len(fails)} that do not hold here, {len(known)} can be held against the paper's own numbers, and "

@@ -74,7 +74,7 @@ def examine(claim: Claim, records: Sequence[Record]) -> Finding:
 def _values(claim: Claim, sides: Sequence[Sequence[Record]], suffix: str) -> list[dict[int, float]]:
     """Left and right, seed -> metric; for "grows" the differences at equal seeds. suffix: "_se" for its error."""
     values = [by_seed(runs, side.metric + suffix) for side, runs in zip(claim.sides, sides, strict=True)]
-    if claim.metric in LOGARITHMIC:
+    if claim.metric in LOGARITHMIC and not suffix:
         values = [{seed: math.log(value) for seed, value in some.items()} for some in values]
     if claim.relation == "grows":  # what is compared are then the differences at equal seeds
         pairs = values[:2], values[2:]
@@ -122,6 +122,6 @@ def difference(claim: Claim, figure: int, experiment: str, missing: float = 0.8)
     def value(side: Side) -> float:
         setting = {claim.varies: side.value} if claim.varies else {"missing": missing}
         found = reference.mean(reference.numbers(figure, experiment, **setting).get(side.method, {}))
-        return math.log(found) if side.metric in LOGARITHMIC else found
+        return math.log(found) if claim.metric in LOGARITHMIC else found
 
     return sum(sign * value(side) for sign, side in zip((1, -1, -1, 1), claim.sides, strict=False))

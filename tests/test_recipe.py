@@ -2,7 +2,8 @@
 
 import pytest
 
-from lib import cost, recipe, records
+from lib import cost, experiments, recipe
+from lib.plans import ADDED_SEEDS
 from lib.plans import SEEDS as SEEDS_OF_PLANS
 from lib.records import Record
 
@@ -99,10 +100,11 @@ def test_the_first_attempt_is_drawn_beside_both():
 
 
 def test_figures_of_the_paper_go_without_the_seeds_that_were_added():
-    some = runs("MVAE", [-3.0] * 2, scale="paper", epochs=500, seeds=(SEEDS[0], recipe.ADDED[0]))
-    assert recipe.without_added([*some, *PAPER[3:]]) == [some[0], *PAPER[3:]]
-    made = {r.request["seed"] for r in records.load("mog", scale="paper", method="MVAE")}
-    assert made >= {*SEEDS_OF_PLANS} and made - {*SEEDS_OF_PLANS} <= {*recipe.ADDED}
+    here, all_of_them = (
+        {r.request["seed"] for r in experiments.recorded("mog", "paper", added=added) if r.request["method"] == "MVAE"}
+        for added in (False, True)
+    )
+    assert here == {*SEEDS_OF_PLANS} and all_of_them - here == {*ADDED_SEEDS["MVAE"]}
 
 
 def test_settings_are_those_of_the_plans():
