@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from . import checkpoints, datasets, locks, models, names, records, scoring, training
+from . import checkpoints, datasets, locks, names, records, scoring, training
 from .methods import get as get_method
 from .plans import ADDED_SEEDS, EXPERIMENTS, SEEDS, TRAINING, Experiment, Scale
 from .provenance import of_training
@@ -45,8 +45,7 @@ def full_length(experiment: str, scale: str | None = None, *, added: bool = Fals
     settings. So are, unless `added`, the seeds that one method has beyond the others' (`plans.ADDED_SEEDS`).
     """
     plan = EXPERIMENTS[names.known("experiment", experiment, EXPERIMENTS)]
-    every = [name for name in plan.scales if name in SCALES]
-    chosen = every if scale is None else [names.known("scale", scale, plan.scales)]
+    chosen = [n for n in plan.scales if n in SCALES] if scale is None else [names.known("scale", scale, plan.scales)]
     facts = {name: plan.scales[name].length | _facts(plan, plan.scales[name]) for name in chosen}
     found = [r for r in records.load(experiment) if r.request["scale"] in chosen]
     found = [r for r in found if facts[r.request["scale"]].items() <= r.request.items()]
@@ -340,10 +339,7 @@ def live(method: str = "MissSVAE", budget: int = 5, seed: int = SEEDS[0], epochs
     content = datasets.load(plan.dataset, "embedded")
     split = scoring.rows(content, asked).split
     settings = plan.settings_of(chosen, budget, {"epochs": epochs})
-
-    def make_model() -> models.VAE:
-        return scoring.make_model(plan, chosen, asked, content)
-
+    make_model = functools.partial(scoring.make_model, plan, chosen, asked, content)
     return training.train(chosen, make_model, lambda _: split, [seed], settings)[0]
 
 
