@@ -94,17 +94,16 @@ table("claims-fid", "tab-uci-fid-claims", "Statements of the paper's Appendix F.
       "A method is ahead where its FID is lower.",
       tables_data.statements_table(rows, "fig12", reference.UCI, missing=0.8))  # fmt: skip
 apart = Claim("MVAE", ">", "MissSVAE", metric="fid")  # not claimed of MINIBOONE
-there = [run for run in rows if run.request["experiment"] == "miniboone" and run.request["missing"] == 0.8]
-found = examine(apart, there)
+few, much = (records.select(rows, experiment="miniboone", missing=share) for share in (0.2, 0.8))
+found = examine(apart, much)
 book.text("fid-apart", f"{found.verdict} ({tables.measured(found, apart)})")
-boone = records.select(rows, experiment="miniboone")
-book.text("fid-apart-20", tables.measured(examine(apart, records.select(boone, missing=0.2)), apart) or "(not run)")
 after = records.select(experiments.full_length("miniboone", "long"), missing=0.8)
-book.text("fid-apart-long", tables.measured(examine(apart, after), apart) or "(not run)")
+for name, some in (("fid-apart-20", few), ("fid-apart-long", after)):
+    book.text(name, tables.measured(examine(apart, some), apart) or "(not run)")
 plain = []
-for share, method in product((0.2, 0.8), ("MVAE", "MissSVAE")):
-    found = records.by_seed(records.select(boone, method=method, missing=share), "fid")
-    plain.append(np.mean([*found.values()] or [math.nan]))
+for some, method in product((few, much), ("MVAE", "MissSVAE")):
+    values = records.by_seed(records.select(some, method=method), "fid").values()
+    plain.append(np.mean([*values] or [math.nan]))
 words = "MVAE {:.2f} and MissSVAE {:.2f} at 20 %, {:.2f} and {:.2f} at 80 %".format(*plain)
 book.text("fid-plain", words if np.isfinite(plain).all() else "not run")
 book.text("fid-apart-paper", tables.number(difference(apart, 12, "miniboone"), "+.2f"))

@@ -30,18 +30,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from lib import (
-    book,
-    datasets,
-    experiments,
-    figures,
-    missingness,
-    objectives,
-    parameters,
-    records,
-    samplers,
-    tables,
-)
+from lib import book, datasets, experiments, figures, missingness, objectives, parameters, records, samplers, tables
 from lib.reference import BUDGETS, FIGURE2
 from lib.scoring import METRICS
 
